@@ -124,7 +124,7 @@ func TestRoundTrip(t *testing.T) {
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("temporary files left: %v", entries)
 	}
-	if len(data) > 2*n*75 {
+	if len(data) > 300*n {
 		t.Errorf("%d bytes for %d small rows: statistics or headers repeat the images", len(data), n)
 	}
 }
