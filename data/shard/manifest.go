@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"tandem/data/source"
 	"tandem/internal/fault"
 )
 
@@ -83,14 +84,14 @@ const (
 	RoleBook    Role = "book"  // key, split, source, width, height
 )
 
-// SourceInfo says where rows came from and under which licence.
+// SourceInfo says where rows came from and under which licences.
 type SourceInfo struct {
 	Name     string `json:"name"`
 	Kind     string `json:"kind,omitempty"`
 	Location string `json:"location,omitempty"`
-	Licence  string `json:"licence,omitempty"`
-	URL      string `json:"url,omitempty"`
 	Rows     int64  `json:"rows"` // rows of this source that are in the shards
+
+	Licences []source.Licence `json:"licences,omitempty"`
 }
 
 // CaptionStats are lengths over all captions of all splits, in Unicode code points and in words (split at spaces).
