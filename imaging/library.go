@@ -280,6 +280,9 @@ func (d *Decoder) fromTIFF(p *Picture, img image.Image) error {
 		if bits == 1 {
 			p.Mode = Bilevel
 		}
+		if fax := d.tiffTag(259, 1); (fax == 3 || fax == 4) && d.tiffTag(262, 0) == 1 {
+			invert(p.Pix) // libtiff takes a fax's white for 0 even where the file says that black is; Go's library does not
+		}
 	case *image.Gray16:
 		p.pick(Gray16, m.Rect, m.Pix, m.Stride, 2, 1, 0)
 	case *image.Paletted:
