@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"tandem/internal/fault"
+	"tandem/internal/zeroshot"
 )
 
 // Kinds of task.
@@ -48,7 +49,7 @@ func (t Task) Validate() error {
 	case t.Kind != Retrieval && t.Label == "":
 		return fmt.Errorf("task %s: label is missing: name the metadata column that holds the class", t.Name)
 	}
-	if err := CheckTemplates(t.Templates); err != nil {
+	if err := zeroshot.CheckTemplates(t.Templates); err != nil {
 		return fmt.Errorf("task %s: %w", t.Name, err)
 	}
 	return nil
@@ -95,7 +96,7 @@ func runClassification(ctx context.Context, enc Encoder, task Task, set Dataset)
 	if len(classes) < 2 {
 		return nil, fault.Userf("column %q has %d classes in split %q of %s: a classification needs two", task.Label, len(classes), task.Split, task.Data)
 	}
-	classifier, err := NewClassifier(ctx, enc, classes, task.Templates)
+	classifier, err := zeroshot.NewClassifier(ctx, enc, classes, task.Templates)
 	if err != nil {
 		return nil, err
 	}
