@@ -1,0 +1,293 @@
+// Package model builds the two towers of a CLIP as GoMLX graphs: an image encoder (vision transformer or modified
+// ResNet), a text encoder (a GPT-2-like transformer) and the learned temperature. It knows nothing of training.
+//
+// A model is its Config. Params lists every parameter of a Config by path, shape and initial distribution; the graph
+// functions read exactly these from a GoMLX scope; checkpoints and optimiser rules address them by the same paths.
+package model
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Activation is the non-linearity of a tower's MLPs.
+type Activation string
+
+// The activations in use. A mix-up between the first two costs points silently: OpenAI's weights need QuickGELU.
+const (
+	GELU      Activation = "gelu"       // x·Φ(x), exact (erf)
+	QuickGELU Activation = "quick_gelu" // x·σ(1.702x)
+	GELUTanh  Activation = "gelu_tanh"  // the tanh approximation of GELU
+)
+
+// Vision kinds.
+const (
+	ViT    = "vit"
+	ResNet = "resnet"
+)
+
+// How a tower turns its rows into one.
+const (
+	PoolClass  = "class"  // the class token (vision)
+	PoolAvg    = "avg"    // mean over the patches (vision)
+	PoolMap    = "map"    // multi-head attention pooling with a learned query, as SigLIP (vision)
+	PoolAttn   = "attn"   // attention pooling of the modified ResNet
+	PoolArgmax = "argmax" // the row of the largest id: CLIP's end-of-text token has it (text)
+	PoolEOS    = "eos"    // the row of the first id equal to EOSID (text)
+	PoolLast   = "last"   // the last row (text)
+	PoolFirst  = "first"  // the first row (text)
+)
+
+// Config describes a CLIP: everything that decides the graph, and nothing else.
+type Config struct {
+	// EmbedDim is the width of the shared space.
+	EmbedDim int          `yaml:"embed_dim" json:"embed_dim"`
+	Vision   VisionConfig `yaml:"vision" json:"vision"`
+	Text     TextConfig   `yaml:"text" json:"text"`
+
+	// LogitScaleInit is the initial logarithm of the temperature's inverse; 0 means ln(1/0.07), CLIP's.
+	LogitScaleInit float64 `yaml:"logit_scale_init,omitempty" json:"logit_scale_init,omitempty"`
+	// LogitBiasInit, if set, gives the model a learned bias on the logits (SigLIP: -10).
+	LogitBiasInit *float64 `yaml:"logit_bias_init,omitempty" json:"logit_bias_init,omitempty"`
+}
+
+// VisionConfig describes the image tower. Images are [B, ImageSize, ImageSize, 3].
+type VisionConfig struct {
+	Kind      string `yaml:"kind" json:"kind"` // ViT (the default) or ResNet
+	ImageSize int    `yaml:"image_size" json:"image_size"`
+
+	// Mean and Std normalise pixels in [0, 1]; zero values mean CLIP's.
+	Mean [3]float64 `yaml:"mean,omitempty" json:"mean"`
+	Std  [3]float64 `yaml:"std,omitempty" json:"std"`
+
+	Width int `yaml:"width" json:"width"`
+	Heads int `yaml:"heads,omitempty" json:"heads"` // 0: Width/64 (ViT), Width·32/64 (ResNet)
+
+	// Vision transformer.
+	PatchSize    int        `yaml:"patch_size,omitempty" json:"patch_size,omitempty"`
+	Layers       int        `yaml:"layers,omitempty" json:"layers,omitempty"`
+	MLPWidth     int        `yaml:"mlp_width,omitempty" json:"mlp_width,omitempty"` // 0: 4·Width
+	Activation   Activation `yaml:"activation,omitempty" json:"activation,omitempty"`
+	NormEpsilon  float64    `yaml:"norm_epsilon,omitempty" json:"norm_epsilon,omitempty"` // 0: 1e-5
+	Pool         string     `yaml:"pool,omitempty" json:"pool,omitempty"`                 // PoolClass by default
+	NoClassToken bool       `yaml:"no_class_token,omitempty" json:"no_class_token,omitempty"`
+	NoPreNorm    bool       `yaml:"no_pre_norm,omitempty" json:"no_pre_norm,omitempty"`
+	PatchBias    bool       `yaml:"patch_bias,omitempty" json:"patch_bias,omitempty"`
+	NoProjection bool       `yaml:"no_projection,omitempty" json:"no_projection,omitempty"` // needs Width = EmbedDim
+	// NormAfterPool applies the last norm to the pooled row instead of to every row.
+	NormAfterPool bool `yaml:"norm_after_pool,omitempty" json:"norm_after_pool,omitempty"`
+	// PatchDropout is the share of patches dropped in training (Li et al., FLIP, 2022).
+	PatchDropout float64 `yaml:"patch_dropout,omitempty" json:"patch_dropout,omitempty"`
+
+	// Modified ResNet: blocks in each of the four stages.
+	Stages []int `yaml:"stages,omitempty" json:"stages,omitempty"`
+}
+
+// TextConfig describes the text tower. Tokens are [B, L] with L ≤ Context.
+type TextConfig struct {
+	Context     int        `yaml:"context" json:"context"`
+	Vocab       int        `yaml:"vocab" json:"vocab"`
+	Width       int        `yaml:"width" json:"width"`
+	Heads       int        `yaml:"heads,omitempty" json:"heads"` // 0: Width/64
+	Layers      int        `yaml:"layers" json:"layers"`
+	MLPWidth    int        `yaml:"mlp_width,omitempty" json:"mlp_width"` // 0: 4·Width
+	Activation  Activation `yaml:"activation,omitempty" json:"activation"`
+	NormEpsilon float64    `yaml:"norm_epsilon,omitempty" json:"norm_epsilon"` // 0: 1e-5
+	Pool        string     `yaml:"pool,omitempty" json:"pool"`                 // PoolArgmax by default
+	EOSID       int        `yaml:"eos_id,omitempty" json:"eos_id,omitempty"`   // for PoolEOS
+	// NoCausalMask lets every token see every other, padding included (SigLIP).
+	NoCausalMask   bool `yaml:"no_causal_mask,omitempty" json:"no_causal_mask,omitempty"`
+	ProjectionBias bool `yaml:"projection_bias,omitempty" json:"projection_bias,omitempty"`
+
+	// Lengths are the text lengths that graphs are compiled for, ascending; Context is always the last one. A batch is
+	// cut to the first that holds its longest caption. With a causal mask this changes no result (CutLength).
+	Lengths []int `yaml:"lengths,omitempty" json:"lengths,omitempty"`
+}
+
+// CLIP's pixel statistics.
+var (
+	CLIPMean = [3]float64{0.48145466, 0.4578275, 0.40821073}
+	CLIPStd  = [3]float64{0.26862954, 0.26130258, 0.27577711}
+)
+
+// MaxLogitScale is the upper bound of the learned temperature's logarithm: ln 100.
+var MaxLogitScale = math.Log(100)
+
+// DefaultLogitScale is CLIP's initial value: ln(1/0.07).
+var DefaultLogitScale = math.Log(1 / 0.07)
+
+// WithDefaults returns c with every field that zero leaves open filled in.
+func (c Config) WithDefaults() Config {
+	if c.LogitScaleInit == 0 {
+		c.LogitScaleInit = DefaultLogitScale
+	}
+	c.Vision = c.Vision.withDefaults()
+	c.Text = c.Text.withDefaults()
+	return c
+}
+
+func (v VisionConfig) withDefaults() VisionConfig {
+	setDefault(&v.Kind, ViT)
+	if v.Mean == [3]float64{} {
+		v.Mean = CLIPMean
+	}
+	if v.Std == [3]float64{} {
+		v.Std = CLIPStd
+	}
+	if v.Kind == ResNet {
+		setDefault(&v.Heads, v.Width*32/64)
+		setDefault(&v.Pool, PoolAttn)
+		return v
+	}
+	setDefault(&v.Heads, v.Width/64)
+	setDefault(&v.MLPWidth, 4*v.Width)
+	setDefault(&v.Activation, GELU)
+	setDefault(&v.NormEpsilon, 1e-5)
+	setDefault(&v.Pool, PoolClass)
+	return v
+}
+
+func (t TextConfig) withDefaults() TextConfig {
+	setDefault(&t.Heads, t.Width/64)
+	setDefault(&t.MLPWidth, 4*t.Width)
+	setDefault(&t.Activation, GELU)
+	setDefault(&t.NormEpsilon, 1e-5)
+	setDefault(&t.Pool, PoolArgmax)
+	return t
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate reports the first thing that makes c unusable, naming the field. It expects WithDefaults.
+func (c Config) Validate() error {
+	if c.EmbedDim <= 0 {
+		return fmt.Errorf("model.embed_dim must be positive, not %d", c.EmbedDim)
+	}
+	if err := c.Vision.validate(c.EmbedDim); err != nil {
+		return fmt.Errorf("model.vision.%w", err)
+	}
+	if err := c.Text.validate(); err != nil {
+		return fmt.Errorf("model.text.%w", err)
+	}
+	return nil
+}
+
+func (v VisionConfig) validate(embedDim int) error {
+	switch {
+	case v.ImageSize <= 0:
+		return fmt.Errorf("image_size must be positive, not %d", v.ImageSize)
+	case v.Width <= 0:
+		return fmt.Errorf("width must be positive, not %d", v.Width)
+	case v.Heads <= 0:
+		return fmt.Errorf("heads must be positive, not %d (width %d is under 64: set it)", v.Heads, v.Width)
+	case slices.Contains(v.Std[:], 0):
+		return fmt.Errorf("std must not hold a zero: %v", v.Std)
+	}
+	switch v.Kind {
+	case ViT:
+		return v.validateViT(embedDim)
+	case ResNet:
+		return v.validateResNet()
+	default:
+		return fmt.Errorf("kind %q is unknown: use %q or %q", v.Kind, ViT, ResNet)
+	}
+}
+
+func (v VisionConfig) validateViT(embedDim int) error {
+	switch {
+	case v.PatchSize <= 0 || v.ImageSize%v.PatchSize != 0:
+		return fmt.Errorf("patch_size %d does not divide image_size %d", v.PatchSize, v.ImageSize)
+	case v.Layers <= 0:
+		return fmt.Errorf("layers must be positive, not %d", v.Layers)
+	case v.Width%v.Heads != 0:
+		return fmt.Errorf("heads %d does not divide width %d", v.Heads, v.Width)
+	case v.PatchDropout < 0 || v.PatchDropout >= 1:
+		return fmt.Errorf("patch_dropout must lie in [0, 1), not %g", v.PatchDropout)
+	case !slices.Contains([]string{PoolClass, PoolAvg, PoolMap}, v.Pool):
+		return fmt.Errorf("pool %q is unknown: use class, avg or map", v.Pool)
+	case v.Pool == PoolClass && v.NoClassToken:
+		return fmt.Errorf("pool class needs the class token that no_class_token takes away")
+	case v.NoProjection && v.Width != embedDim:
+		return fmt.Errorf("no_projection needs width %d = embed_dim %d", v.Width, embedDim)
+	}
+	return validateActivation(v.Activation)
+}
+
+func (v VisionConfig) validateResNet() error {
+	switch {
+	case len(v.Stages) != 4:
+		return fmt.Errorf("stages needs four numbers of blocks, not %d", len(v.Stages))
+	case slices.Min(v.Stages) <= 0:
+		return fmt.Errorf("stages must be positive: %v", v.Stages)
+	case v.ImageSize%32 != 0:
+		return fmt.Errorf("image_size %d is not a multiple of 32, a ResNet's stride", v.ImageSize)
+	case v.Width%2 != 0:
+		return fmt.Errorf("width %d is odd: the stem uses half of it", v.Width)
+	case 32*v.Width%v.Heads != 0:
+		return fmt.Errorf("heads %d does not divide 32·width = %d", v.Heads, 32*v.Width)
+	}
+	return nil
+}
+
+func (t TextConfig) validate() error {
+	switch {
+	case t.Context <= 1:
+		return fmt.Errorf("context must be at least 2, not %d", t.Context)
+	case t.Vocab <= 2:
+		return fmt.Errorf("vocab must be at least 3, not %d", t.Vocab)
+	case t.Width <= 0:
+		return fmt.Errorf("width must be positive, not %d", t.Width)
+	case t.Heads <= 0 || t.Width%t.Heads != 0:
+		return fmt.Errorf("heads %d does not divide width %d", t.Heads, t.Width)
+	case t.Layers <= 0:
+		return fmt.Errorf("layers must be positive, not %d", t.Layers)
+	case !slices.Contains([]string{PoolArgmax, PoolEOS, PoolLast, PoolFirst}, t.Pool):
+		return fmt.Errorf("pool %q is unknown: use argmax, eos, last or first", t.Pool)
+	case !slices.IsSorted(t.Lengths) || len(t.Lengths) > 0 && (t.Lengths[0] < 1 || t.Lengths[len(t.Lengths)-1] > t.Context):
+		return fmt.Errorf("lengths %v must ascend within 1 and the context %d", t.Lengths, t.Context)
+	}
+	return validateActivation(t.Activation)
+}
+
+func validateActivation(a Activation) error {
+	if !slices.Contains([]Activation{GELU, QuickGELU, GELUTanh}, a) {
+		return fmt.Errorf("activation %q is unknown: use gelu, quick_gelu or gelu_tanh", a)
+	}
+	return nil
+}
+
+// Grid is the number of patches along one side.
+func (v VisionConfig) Grid() int { return v.ImageSize / v.PatchSize }
+
+// HasClassToken reports whether a learned row stands before the patches.
+func (v VisionConfig) HasClassToken() bool { return !v.NoClassToken }
+
+// Rows is the sequence length of the vision transformer: patches and class token.
+func (v VisionConfig) Rows() int {
+	n := v.Grid() * v.Grid()
+	if v.HasClassToken() {
+		n++
+	}
+	return n
+}
+
+// CutLength is the shortest compiled length that holds captions of longest tokens. Cutting is exact because under the
+// causal mask nothing after the pooled row is seen by it; towers without the mask, or that pool the last row, always
+// get the whole context.
+func (t TextConfig) CutLength(longest int) int {
+	if t.NoCausalMask || t.Pool == PoolLast {
+		return t.Context
+	}
+	for _, n := range t.Lengths {
+		if n >= longest {
+			return n
+		}
+	}
+	return t.Context
+}

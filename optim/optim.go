@@ -1,0 +1,259 @@
+// Package optim turns gradients into new parameters: AdamW with rules by parameter path, clipping by the global norm,
+// learning-rate schedules and an exponential moving average, as GoMLX graph functions over a store.
+package optim
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	gml "github.com/gomlx/gomlx/ml/model"
+)
+
+// Config chooses the optimiser. The zero value of each field means CLIP's for vision transformers.
+type Config struct {
+	LearningRate float64  `yaml:"lr" json:"lr"`                     // 5e-4
+	Beta1        float64  `yaml:"beta1,omitempty" json:"beta1"`     // 0.9
+	Beta2        float64  `yaml:"beta2,omitempty" json:"beta2"`     // 0.98
+	Epsilon      float64  `yaml:"epsilon,omitempty" json:"epsilon"` // 1e-6
+	WeightDecay  *float64 `yaml:"weight_decay,omitempty" json:"weight_decay"`
+	ClipNorm     float64  `yaml:"clip_norm,omitempty" json:"clip_norm"` // 0: no clipping
+	Schedule     Schedule `yaml:"schedule" json:"schedule"`
+	// Rules decide each parameter's share; the built-in rules come after them (Rules).
+	Rules []Rule `yaml:"rules,omitempty" json:"rules,omitempty"`
+	// EMA is the decay of an exponential moving average of the weights; 0 keeps none.
+	EMA float64 `yaml:"ema,omitempty" json:"ema,omitempty"`
+}
+
+// WithDefaults fills the fields that zero leaves open.
+func (c Config) WithDefaults() Config {
+	setDefault(&c.LearningRate, 5e-4)
+	setDefault(&c.Beta1, 0.9)
+	setDefault(&c.Beta2, 0.98)
+	setDefault(&c.Epsilon, 1e-6)
+	if c.WeightDecay == nil {
+		decay := 0.2
+		c.WeightDecay = &decay
+	}
+	c.Schedule = c.Schedule.withDefaults()
+	return c
+}
+
+func setDefault(field *float64, value float64) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// Validate reports the first thing that is wrong, naming the field. It expects WithDefaults.
+func (c Config) Validate() error {
+	switch {
+	case c.LearningRate <= 0:
+		return fmt.Errorf("optim.lr must be positive, not %g", c.LearningRate)
+	case c.Beta1 < 0 || c.Beta1 >= 1:
+		return fmt.Errorf("optim.beta1 must lie in [0, 1), not %g", c.Beta1)
+	case c.Beta2 < 0 || c.Beta2 >= 1:
+		return fmt.Errorf("optim.beta2 must lie in [0, 1), not %g", c.Beta2)
+	case c.Epsilon <= 0:
+		return fmt.Errorf("optim.epsilon must be positive, not %g", c.Epsilon)
+	case *c.WeightDecay < 0:
+		return fmt.Errorf("optim.weight_decay must not be negative: %g", *c.WeightDecay)
+	case c.ClipNorm < 0:
+		return fmt.Errorf("optim.clip_norm must not be negative: %g", c.ClipNorm)
+	case c.EMA < 0 || c.EMA >= 1:
+		return fmt.Errorf("optim.ema must lie in [0, 1), not %g", c.EMA)
+	}
+	if err := c.Schedule.Validate(); err != nil {
+		return fmt.Errorf("optim.schedule.%w", err)
+	}
+	return nil
+}
+
+// Where the optimiser keeps its state in the store, by the path of the parameter it belongs to.
+const (
+	StateScope   = "optim/" // all of it
+	FirstMoment  = StateScope + "m/"
+	SecondMoment = StateScope + "v/"
+	Average      = StateScope + "ema/"
+)
+
+// AdamW is the optimiser bound to the parameters of a store (Loshchilov and Hutter, 2019).
+type AdamW struct {
+	config  Config
+	targets []target
+}
+
+// target is one trainable parameter with its share of the learning rate and the decay.
+type target struct {
+	path              string
+	variable          *gml.Variable
+	m, v, ema         *gml.Variable
+	lrMultiple, decay float64
+}
+
+// ParamInfo is what the optimiser needs to know of a parameter.
+type ParamInfo struct {
+	Path string
+	Rank int
+}
+
+// New binds an optimiser to the named parameters of store and adds its state there: two moments for each trainable
+// parameter and, if asked, its average. Frozen parameters get no state and are marked so in the store.
+func New(c Config, store *gml.Store, params []ParamInfo) (*AdamW, error) {
+	decisions, err := Decide(c.Rules, *c.WeightDecay, params)
+	if err != nil {
+		return nil, err
+	}
+	o := &AdamW{config: c}
+	for i, p := range params {
+		variable := store.GetVariable("/" + p.Path)
+		if variable == nil {
+			return nil, fmt.Errorf("optim: parameter %s is not in the store", p.Path)
+		}
+		d := decisions[i]
+		variable.SetTrainable(!d.Frozen)
+		if d.Frozen {
+			continue
+		}
+		t := target{path: p.Path, variable: variable, lrMultiple: d.LRMultiple, decay: d.Decay}
+		if err := t.addState(store, c.EMA > 0); err != nil {
+			return nil, fmt.Errorf("optim: state of %s: %w", p.Path, err)
+		}
+		o.targets = append(o.targets, t)
+	}
+	if len(o.targets) == 0 {
+		return nil, fmt.Errorf("optim.rules freeze every parameter: nothing would be trained")
+	}
+	return o, nil
+}
+
+func (t *target) addState(store *gml.Store, average bool) (err error) {
+	shape := t.variable.Shape()
+	if t.m, err = stateVariable(store, FirstMoment+t.path, tensors.FromShape(shape)); err != nil {
+		return err
+	}
+	if t.v, err = stateVariable(store, SecondMoment+t.path, tensors.FromShape(shape)); err != nil || !average {
+		return err
+	}
+	start, err := t.variable.MustValue().LocalClone()
+	if err != nil {
+		return err
+	}
+	t.ema, err = stateVariable(store, Average+t.path, start)
+	return err
+}
+
+func stateVariable(store *gml.Store, path string, value *tensors.Tensor) (*gml.Variable, error) {
+	v, err := store.CreateVariable("/"+path, value)
+	if err != nil {
+		return nil, err
+	}
+	return v.SetTrainable(false), nil
+}
+
+// NumTrainable is the number of scalars that training changes.
+func (o *AdamW) NumTrainable() int {
+	n := 0
+	for _, t := range o.targets {
+		n += t.variable.Shape().Size()
+	}
+	return n
+}
+
+// Trainable are the graph values of the parameters that get gradients, in a fixed order.
+func (o *AdamW) Trainable(g *Graph) []*Node {
+	nodes := make([]*Node, len(o.targets))
+	for i, t := range o.targets {
+		nodes[i] = t.variable.NodeValue(g)
+	}
+	return nodes
+}
+
+// HyperShape is the shape of the per-step numbers that Hyper computes and Update reads.
+var HyperShape = shapes.Make(dtypes.Float32, 4)
+
+// Hyper are the numbers of step (from 0) that change from one step to the next: learning rate, the two bias
+// corrections 1−βᵗ with t = step+1, and the average's decay. They are computed in float64 and fed to the graph, so that
+// one compiled graph serves every schedule.
+func (c Config) Hyper(curve Curve, step int64) [4]float32 {
+	t := float64(step + 1)
+	return [4]float32{
+		float32(c.LearningRate * curve.Factor(step)),
+		float32(1 - math.Pow(c.Beta1, t)),
+		float32(1 - math.Pow(c.Beta2, t)),
+		float32(math.Min(c.EMA, t/(t+9))), // a short memory at first, or the average would remember the start
+	}
+}
+
+// Health are scalars that say how a step went.
+type Health struct {
+	GradientNorm  *Node // before clipping
+	ParameterNorm *Node
+	UpdateNorm    *Node
+	Finite        *Node // bool: whether loss and gradient norm are finite; if not, nothing was changed
+}
+
+// Update writes the parameters' and the state's next values into the graph. grads belong to Trainable. Where the loss or
+// the gradients are not finite every value stays what it was.
+func (o *AdamW) Update(loss, hyper *Node, grads []*Node) Health {
+	gradNorm := Sqrt(sumOfSquares(grads))
+	finite := LogicalAnd(IsFinite(loss), IsFinite(gradNorm))
+	clip := o.clipFactor(gradNorm)
+	at := func(i int) *Node { return Squeeze(SliceAxis(hyper, 0, AxisElem(i)), 0) }
+	rate, correction1, correction2, emaDecay := at(0), at(1), at(2), at(3)
+
+	var values, updates []*Node
+	for i, t := range o.targets {
+		old := t.variable.NodeValue(loss)
+		grad := grads[i]
+		if clip != nil {
+			grad = Mul(grad, clip)
+		}
+		step := o.step(t, grad, old, correction1, correction2, finite)
+		update := Mul(step, MulScalar(rate, t.lrMultiple))
+		next := Where(finite, Sub(old, update), old)
+		t.variable.SetNodeValue(next)
+		if t.ema != nil {
+			average := t.ema.NodeValue(loss)
+			t.ema.SetNodeValue(Where(finite, Add(next, Mul(emaDecay, Sub(average, next))), average))
+		}
+		values, updates = append(values, old), append(updates, update)
+	}
+	return Health{gradNorm, Sqrt(sumOfSquares(values)), Sqrt(sumOfSquares(updates)), finite}
+}
+
+// step advances the moments of one parameter and returns the direction to subtract, decay included: the decoupled
+// weight decay of AdamW is scaled by the learning rate, as in PyTorch.
+func (o *AdamW) step(t target, grad, old, correction1, correction2, finite *Node) *Node {
+	c := o.config
+	oldM, oldV := t.m.NodeValue(grad), t.v.NodeValue(grad)
+	m := Add(MulScalar(oldM, c.Beta1), MulScalar(grad, 1-c.Beta1))
+	v := Add(MulScalar(oldV, c.Beta2), MulScalar(Square(grad), 1-c.Beta2))
+	t.m.SetNodeValue(Where(finite, m, oldM))
+	t.v.SetNodeValue(Where(finite, v, oldV))
+	direction := Div(Div(m, correction1), AddScalar(Sqrt(Div(v, correction2)), c.Epsilon))
+	if t.decay > 0 {
+		direction = Add(direction, MulScalar(old, t.decay))
+	}
+	return direction
+}
+
+// clipFactor is min(1, ClipNorm/norm) with torch.nn.utils.clip_grad_norm_'s 1e-6, or nil without clipping.
+func (o *AdamW) clipFactor(norm *Node) *Node {
+	if o.config.ClipNorm == 0 {
+		return nil
+	}
+	limit := Scalar(norm.Graph(), norm.DType(), o.config.ClipNorm)
+	return MinScalar(Div(limit, AddScalar(norm, 1e-6)), 1.0)
+}
+
+func sumOfSquares(nodes []*Node) *Node {
+	total := ReduceAllSum(Square(nodes[0]))
+	for _, n := range nodes[1:] {
+		total = Add(total, ReduceAllSum(Square(n)))
+	}
+	return total
+}

@@ -1,0 +1,83 @@
+package optim
+
+import (
+	"fmt"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// Rule decides what happens to the parameters whose path matches. Of several rules the first that matches wins.
+type Rule struct {
+	// Match is a path pattern: "*" stands for anything within one element of the path, "**" for any number of
+	// elements. Example: "visual/block_*/ln_1/**".
+	Match string `yaml:"match" json:"match"`
+	// Frozen parameters are not trained and cost no backward pass of their own.
+	Frozen bool `yaml:"frozen,omitempty" json:"frozen,omitempty"`
+	// LRMultiple scales the learning rate; 0 means 1.
+	LRMultiple float64 `yaml:"lr_multiple,omitempty" json:"lr_multiple,omitempty"`
+	// Decay replaces the weight decay; unset means the built-in rule's.
+	Decay *float64 `yaml:"decay,omitempty" json:"decay,omitempty"`
+}
+
+// Decision is what the rules say of one parameter.
+type Decision struct {
+	Frozen     bool
+	LRMultiple float64
+	Decay      float64
+}
+
+// noDecay is what is never decayed by default, besides every tensor of rank 0 or 1: the positional embeddings.
+const noDecay = "**/pos_embed"
+
+// Decide applies rules to every parameter. A rule that decides nothing is an error: it is misspelt, or an earlier one
+// hides it.
+func Decide(rules []Rule, weightDecay float64, params []ParamInfo) ([]Decision, error) {
+	for i, r := range rules {
+		if r.Match == "" || !doublestar.ValidatePattern(r.Match) {
+			return nil, fmt.Errorf("optim.rules[%d].match %q is not a path pattern", i, r.Match)
+		}
+	}
+	used := make([]bool, len(rules))
+	decisions := make([]Decision, len(params))
+	for i, p := range params {
+		d := Decision{LRMultiple: 1, Decay: defaultDecay(p, weightDecay)}
+		if r := firstMatch(rules, p.Path); r >= 0 {
+			used[r] = true
+			d = rules[r].apply(d)
+		}
+		decisions[i] = d
+	}
+	for i, r := range rules {
+		if !used[i] {
+			return nil, fmt.Errorf("optim.rules[%d].match %q decides no parameter: it matches none, or rules before it take all", i, r.Match)
+		}
+	}
+	return decisions, nil
+}
+
+func (r Rule) apply(d Decision) Decision {
+	d.Frozen = r.Frozen
+	if r.LRMultiple != 0 {
+		d.LRMultiple = r.LRMultiple
+	}
+	if r.Decay != nil {
+		d.Decay = *r.Decay
+	}
+	return d
+}
+
+func defaultDecay(p ParamInfo, weightDecay float64) float64 {
+	if p.Rank <= 1 || doublestar.MatchUnvalidated(noDecay, p.Path) {
+		return 0
+	}
+	return weightDecay
+}
+
+func firstMatch(rules []Rule, path string) int {
+	for i, r := range rules {
+		if doublestar.MatchUnvalidated(r.Match, path) {
+			return i
+		}
+	}
+	return -1
+}
