@@ -20,6 +20,8 @@ type Row struct {
 	// worker; nil for a complete row. It returns a *Skip if the row cannot be had.
 	Load func(r *Row) error
 	At   Place
+	// SpareKey takes the place of a Key that another row has, where Key is only a guess; empty where keys are given.
+	SpareKey string
 }
 
 // Place says where a row stands.

@@ -239,9 +239,9 @@ func (l *list) row(rec record) (r Row, image string, err error) {
 	if image = strings.TrimSpace(image); !ok || image == "" {
 		return r, "", skip(MissingImage, r.At, "", fmt.Errorf("column %q is empty", l.cols.image))
 	}
-	r.Key = image
+	r.Key, r.SpareKey = image, fmt.Sprintf("%s#%d", image, rec.line)
 	if s, ok := scalar(rec.fields[l.cols.key]); ok && s != "" {
-		r.Key = s
+		r.Key, r.SpareKey = s, ""
 	}
 	r.Split = l.o.splitOf("")
 	if s, ok := scalar(rec.fields[l.cols.split]); ok && s != "" && l.o.Split == "" {

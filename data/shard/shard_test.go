@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -196,6 +197,43 @@ func TestWriterErrors(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
 		t.Errorf("left behind: %v", entries)
+	}
+}
+
+// fullDisk takes n bytes and then has no space left.
+type fullDisk struct{ n int }
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	if len(p) > d.n {
+		n := d.n
+		d.n = 0
+		return n, syscall.ENOSPC
+	}
+	d.n -= len(p)
+	return len(p), nil
+}
+
+func TestFullDisk(t *testing.T) {
+	for _, space := range []int{0, 1000, 20_000, 40_000} {
+		dir := t.TempDir()
+		w, err := NewWriter(dir, "x.parquet", "train", []string{"class", "rare"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.count.to = &fullDisk{space}
+		for i := 0; err == nil && i < 2*groupRows; i++ {
+			err = w.Write(testRow(i))
+		}
+		if err == nil {
+			_, err = w.Close()
+		}
+		if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), filepath.Join(dir, "x.parquet")) {
+			t.Errorf("%d bytes of space: error %v", space, err)
+		}
+		w.Abort()
+		if entries, _ := os.ReadDir(dir); len(entries) != 0 {
+			t.Errorf("%d bytes of space: left behind %v", space, entries)
+		}
 	}
 }
 

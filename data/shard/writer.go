@@ -337,3 +337,9 @@ func (c *countingHash) Write(p []byte) (int, error) {
 	c.n += int64(n)
 	return n, err
 }
+
+// Schema returns the columns of shards with the given label columns, as a manifest lists them.
+func Schema(labels []string) ([]Column, error) {
+	_, columns, err := schemaOf(labels)
+	return columns, err
+}
