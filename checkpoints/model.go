@@ -2,7 +2,6 @@ package checkpoints
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
