@@ -117,7 +117,9 @@ func fill(dst []byte, stride, size int, v byte) {
 }
 
 // dequantised returns the coefficient at an index, as idct8 sees it.
-func dequantised(block *[64]int16, quant *[64]uint16, i int) int32 { return int32(block[i] * int16(quant[i])) }
+func dequantised(block *[64]int16, quant *[64]uint16, i int) int32 {
+	return int32(block[i] * int16(quant[i]))
+}
 
 // idct4 is the 4-point inverse transform of the 4×4 lowest frequencies: the picture at half size, cut off at its own
 // highest frequency.
