@@ -215,7 +215,7 @@ func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
 	buf, pos, acc, n := b.buf, b.pos, b.acc, b.n
 	block := &d.block
 	if n < 32 {
-		acc |= binary.BigEndian.Uint64(buf[pos:]) >> n
+		acc |= binary.BigEndian.Uint64(buf[pos:]) >> (n & 63)
 		pos += int(63-n) >> 3
 		n |= 56
 	}
@@ -229,7 +229,7 @@ func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
 	n -= e.drop()
 	diff := int32(e.value())
 	if size := e.extra(); size != 0 {
-		diff = extend(int32(acc>>(64-size)), size)
+		diff = extend(int32(acc>>((64-size)&63)), size)
 		acc <<= size
 		n -= size
 	}
@@ -259,7 +259,7 @@ func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
 		}
 		v := e.value()
 		if size := e.extra(); size != 0 {
-			v = int16(extend(int32(acc>>(64-size)), size))
+			v = int16(extend(int32(acc>>((64-size)&63)), size))
 			acc <<= size
 			n -= size
 		}
