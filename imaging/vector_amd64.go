@@ -2,8 +2,11 @@ package imaging
 
 import "golang.org/x/sys/cpu"
 
-// useAVX2 chooses the vector kernels; tests switch it off to compare.
-var useAVX2 = cpu.X86.HasAVX2
+// useAVX2 and useVNNI choose the vector kernels; tests switch them off to compare.
+var (
+	useAVX2 = cpu.X86.HasAVX2
+	useVNNI = cpu.X86.HasAVX512VNNI && cpu.X86.HasAVX512VL
+)
 
 // columnsRGBAVX2 computes n pixels of four rows. offsets holds the byte at which each pixel's taps start, weights the
 // taps in groups of four: their low 15 bits and then the bits above, as 16-bit numbers. It writes one byte more
@@ -12,10 +15,16 @@ var useAVX2 = cpu.X86.HasAVX2
 //go:noescape
 func columnsRGBAVX2(dst *byte, dstStride int, src *byte, srcStride int, offsets *int32, weights *int16, groups, n int)
 
+//go:noescape
+func columnsRGBVNNI(dst *byte, dstStride int, src *byte, srcStride int, offsets *int32, weights *int16, groups, n int)
+
 // rowsAVX2 computes n bytes, at least 32, of one row: the sum of 2·pairs rows of src.
 //
 //go:noescape
 func rowsAVX2(dst, src *byte, stride int, weights *int16, pairs, n int)
+
+//go:noescape
+func rowsVNNI(dst, src *byte, stride int, weights *int16, pairs, n int)
 
 // splitBits is how many bits of a weight go into its low part. Both parts fit 16 bits with their sign, so that
 // products with bytes can be summed exactly by VPMADDWD.
@@ -56,7 +65,12 @@ func (a *axis) columns8(dst, src plane) {
 	if useAVX2 && src.n == 3 && src.w >= 4*a.groups && dst.stride > dst.w*3 {
 		// The kernel reads a few bytes behind each row: the last rows may have to do without.
 		for done+4 <= src.h && (done+3)*src.stride+src.w*3+4 <= cap(src.pix) {
-			columnsRGBAVX2(&dst.pix[done*dst.stride], dst.stride, &src.pix[done*src.stride], src.stride, &a.offsets[0], &a.grouped[0], a.groups, dst.w)
+			out, in := &dst.pix[done*dst.stride], &src.pix[done*src.stride]
+			if useVNNI {
+				columnsRGBVNNI(out, dst.stride, in, src.stride, &a.offsets[0], &a.grouped[0], a.groups, dst.w)
+			} else {
+				columnsRGBAVX2(out, dst.stride, in, src.stride, &a.offsets[0], &a.grouped[0], a.groups, dst.w)
+			}
 			done += 4
 		}
 	}
@@ -81,6 +95,10 @@ func (a *axis) rows8(dst []byte, src plane, y0 int) {
 			continue
 		}
 		_ = dst[(i+1)*n-1]
-		rowsAVX2(&dst[i*n], &src.pix[top*src.stride], src.stride, &a.paired[i*a.pairs*4], pairs, n)
+		if useVNNI {
+			rowsVNNI(&dst[i*n], &src.pix[top*src.stride], src.stride, &a.paired[i*a.pairs*4], pairs, n)
+		} else {
+			rowsAVX2(&dst[i*n], &src.pix[top*src.stride], src.stride, &a.paired[i*a.pairs*4], pairs, n)
+		}
 	}
 }

@@ -1,5 +1,7 @@
 package jpeg
 
+import "encoding/binary"
+
 // The constants of libjpeg's accurate integer inverse DCT (jidctint.c, after Loeffler, Ligtenberg and Moschytz 1989),
 // 13 bits of fraction, with the sums of the flow graph multiplied out: each output of the even and odd halves is one
 // linear combination of four inputs, which gives the same integers and is the form that vector units like.
@@ -89,25 +91,29 @@ func row(dst []byte, w *[8]int32) {
 // transform turns a block of coefficients into samples of the plane.
 func (c *component) transform(block *[64]int16, bx, by int, dcOnly bool) {
 	size := 8 / c.reduce
-	at := by*size*c.stride + margin + bx*size
-	if dcOnly || c.reduce == 8 {
+	dst := c.plane[by*size*c.stride+margin+bx*size:]
+	switch {
+	case dcOnly || size == 1:
 		dc := int32(block[0] * int16(c.quant[0]))
-		fill(c.plane[at:], c.stride, size, clamp8((dc+4)>>3+128))
-		return
-	}
-	if c.reduce == 1 {
-		inverse(c.plane[at:], c.stride, block, &c.quant)
-		return
-	}
-	if c.reduce == 2 {
-		idct4(c.plane[at:], c.stride, block, &c.quant)
-	} else {
-		idct2(c.plane[at:], c.stride, block, &c.quant)
+		fill(dst, c.stride, size, clamp8((dc+4)>>3+128))
+	case size == 8:
+		inverse(dst, c.stride, block, &c.quant)
+	case size == 4:
+		idct4(dst, c.stride, block, &c.quant)
+	default:
+		idct2(dst, c.stride, block, &c.quant)
 	}
 }
 
 // fill writes a square of one value.
 func fill(dst []byte, stride, size int, v byte) {
+	if size == 8 {
+		wide := uint64(v) * 0x0101010101010101
+		for y := range 8 {
+			binary.LittleEndian.PutUint64(dst[y*stride:], wide)
+		}
+		return
+	}
 	for y := range size {
 		row := dst[y*stride : y*stride+size]
 		for x := range row {
