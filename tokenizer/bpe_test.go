@@ -152,7 +152,15 @@ func TestNoAllocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, tok := range map[string]Tokenizer{"clip": CLIP(), "hf": tiny} {
+	gemma, err := Load("testdata/siglip2_lower")
+	if err != nil {
+		t.Fatal(err)
+	}
+	siglip, err := Load("testdata/siglip_spm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tok := range map[string]Tokenizer{"clip": CLIP(), "hf": tiny, "gemma": gemma, "siglip": siglip} {
 		dst := make([]int32, 77)
 		for _, text := range append(slices.Clone(captions), accented...) {
 			tok.Encode(dst, text)

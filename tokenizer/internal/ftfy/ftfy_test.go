@@ -143,7 +143,7 @@ func TestManyPasses(t *testing.T) {
 	if got := fixString("&" + strings.Repeat("amp;", 90)); got != "&" {
 		t.Errorf("90 times escaped: %q", got)
 	}
-	long := "&" + strings.Repeat("amp;", 200_000)
+	long := "&" + strings.Repeat("amp;", 20_000)
 	if got := len(fixString(long)); got != len(long)-4*maxPasses {
 		t.Errorf("%d characters are left", got)
 	}
