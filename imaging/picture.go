@@ -92,6 +92,16 @@ func (p *Picture) row(y int) []byte {
 	return p.Pix[y*n : (y+1)*n]
 }
 
+// Upright returns p turned as its orientation asks: p itself if it is upright already, or else a new picture.
+func (p *Picture) Upright() *Picture {
+	if p.Orientation <= 1 {
+		return p
+	}
+	turned := &Picture{}
+	orient(turned, p)
+	return turned
+}
+
 // orient turns src upright into dst, which must be another picture.
 func orient(dst, src *Picture) {
 	pix := dst.Pix
