@@ -91,7 +91,6 @@ type component struct {
 	realBlocksY    int
 	coefs          []int16 // progressive only
 	quant          [64]uint16
-	quantDone      bool
 	dc             int32
 	dcTable        *table
 	acTable        *table
