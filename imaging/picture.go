@@ -78,9 +78,11 @@ func (p *Picture) resize(mode Mode, w, h int) {
 // slack is how far vector loads may read behind the last pixel.
 const slack = 64
 
-// grow returns a slice of n bytes with slack behind it, s itself if it is large enough.
+// grow returns a slice of n bytes with slack behind it, s itself if it is large enough. What one huge picture needed is
+// given back when a small one follows.
 func grow(s []byte, n int) []byte {
-	if cap(s) < n+slack {
+	const keep = 16 << 20
+	if cap(s) < n+slack || cap(s) > keep && cap(s)/16 > n {
 		return make([]byte, n, n+slack)
 	}
 	return s[:n]

@@ -79,6 +79,23 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestMemoryIsGivenBack: a decoder does not sit on what one huge picture took.
+func TestMemoryIsGivenBack(t *testing.T) {
+	d := NewDecoder(DefaultLimits())
+	huge := &Picture{Mode: Gray, Width: 6000, Height: 4000, Pix: make([]byte, 24_000_000), Orientation: 1}
+	var file bytes.Buffer
+	if err := huge.EncodeJPEG(&file, 50); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Decode(file.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := d.Decode(readFile(t, "testdata/astronaut.jpg"))
+	if err != nil || cap(p.Pix) > 1<<20 {
+		t.Errorf("%d bytes kept for a small picture, %v", cap(p.Pix), err)
+	}
+}
+
 func TestNotImages(t *testing.T) {
 	d := NewDecoder(DefaultLimits())
 	for _, test := range []struct{ data, reason, want string }{
