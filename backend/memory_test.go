@@ -18,7 +18,7 @@ import (
 // memoryEnv makes TestMemoryHelper the body of a process of its own: the pool cannot be switched off again.
 const memoryEnv = "BACKEND_TEST_KEEP_MEMORY"
 
-// TestKeepMemory measures page faults a step with and without the pool, on a step with some 30 MB of temporaries.
+// TestKeepMemory measures page faults a step with and without the pool, on a step with some 100 MB of temporaries.
 func TestKeepMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Log("no pool on", runtime.GOOS)
@@ -64,17 +64,17 @@ func TestMemoryHelper(t *testing.T) {
 		t.Fatalf("KeepsMemory is %v", b.Info.KeepsMemory)
 	}
 	step, err := graph.NewExec(b.Backend, func(x *graph.Node) *graph.Node {
-		wide := graph.Tanh(graph.Einsum("ij,kj->ik", x, x)) // [2048,2048]: 16 MB
+		wide := graph.Tanh(graph.Einsum("ij,kj->ik", x, x)) // [4096,4096]: 64 MB, over what glibc ever keeps
 		return graph.ReduceAllSum(graph.Einsum("ij,jk->ik", wide, x))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := make([][]float32, 2048)
+	x := make([][]float32, 4096)
 	for i := range x {
 		x[i] = []float32{float32(i%7) - 3, 1, float32(i % 3), 0.5}
 	}
-	const warm, steps = 3, 5
+	const warm, steps = 3, 3
 	var before, after syscall.Rusage
 	for i := range warm + steps {
 		if i == warm {
