@@ -19,7 +19,7 @@ func add(t *testing.T, b compute.Backend) float32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sums, err := exec.Exec(float32(2), float32(40))
+	sums, err := exec.Call(float32(2), float32(40))
 	if err != nil {
 		t.Fatal(err)
 	}

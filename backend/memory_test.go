@@ -80,7 +80,7 @@ func TestMemoryHelper(t *testing.T) {
 		if i == warm {
 			syscall.Getrusage(syscall.RUSAGE_SELF, &before)
 		}
-		out, err := step.Exec(x)
+		out, err := step.Call(x)
 		if err != nil {
 			t.Fatal(err)
 		}

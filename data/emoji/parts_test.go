@@ -186,7 +186,7 @@ func TestUnmultiply(t *testing.T) {
 		got := make([]uint8, 4)
 		unmultiply(got, []uint8{c.R, c.G, c.B, c.A})
 		want := color.NRGBAModel.Convert(c).(color.NRGBA)
-		if d := contrast(color.RGBA{got[0], got[1], got[2], got[3]}, color.RGBA{want.R, want.G, want.B, want.A}); d > 1 {
+		if d := contrast(color.RGBA{got[0], got[1], got[2], got[3]}, color.RGBA(want)); d > 1 {
 			t.Errorf("%v becomes %v, want %v", c, got, want)
 		}
 	}
