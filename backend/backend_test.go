@@ -86,3 +86,12 @@ func TestOpenGo(t *testing.T) {
 		t.Errorf("info line %q", line)
 	}
 }
+
+// TestNoDevice: a machine without the device says so and starts no download.
+func TestNoDevice(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	_, err := backend.Open(t.Context(), backend.Options{Name: backend.TPU})
+	if !fault.IsUser(err) || !strings.HasPrefix(err.Error(), "backend xla:tpu: no such device, or no XLA plugin for it") {
+		t.Errorf("error %v, want a user error", err)
+	}
+}
