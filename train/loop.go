@@ -87,16 +87,15 @@ func (t *Trainer) Run(ctx context.Context) error {
 		if err != nil {
 			return t.fail(ctx, err)
 		}
-		if record.Finite {
-			bad = 0
-		} else if bad++; bad > t.Config.MaxBadSteps {
-			return fmt.Errorf("%w for %d steps up to step %d: lower optim.lr, lengthen the warmup or set optim.clip_norm; the last good checkpoint is %s",
-				ErrDiverged, bad, t.state.Step, t.Root.StepDir(saved))
-		}
 		stopping := ctx.Err() != nil
 		last := t.state.Step == t.Stop || stopping
 		if err := t.Log.Step(record, last); err != nil {
 			return err
+		}
+		if record.Finite {
+			bad = 0
+		} else if bad++; bad > t.Config.MaxBadSteps {
+			return errors.Join(t.diverged(bad, saved), t.Log.Flush())
 		}
 		if bad == 0 && (last || due(t.SaveEvery, t.state.Step)) {
 			if err := t.save(); err != nil {
@@ -112,6 +111,15 @@ func (t *Trainer) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// diverged says what happened and what helps.
+func (t *Trainer) diverged(bad int, saved int64) error {
+	advice := "lower optim.lr, lengthen the warmup or set optim.clip_norm"
+	if saved > 0 {
+		advice += "; the last good checkpoint is " + t.Root.StepDir(saved)
+	}
+	return fmt.Errorf("%w for %d steps up to step %d: %s", ErrDiverged, bad, t.state.Step, advice)
 }
 
 // fail turns an error that a cancelled context caused into ErrInterrupted, after saving what is done.
