@@ -240,7 +240,7 @@ func firstError(checks ...func() error) error {
 // free lists the keys that may change between a run and its resumption: they change no weight.
 var free = []string{
 	"base", "name", "eval.hook", "eval.final",
-	"train.save_every", "train.eval_every", "train.keep", "train.keep_every", "train.max_bad_steps",
+	"train.save_every", "train.eval_every", "train.keep", "train.keep_every", "train.max_bad_steps", "train.norms",
 	"data.workers", "data.prefetch", "data.cache.bytes",
 }
 

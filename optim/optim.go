@@ -191,54 +191,64 @@ func (c Config) Hyper(curve Curve, step int64) [4]float32 {
 // Health are scalars that say how a step went.
 type Health struct {
 	GradientNorm  *Node // before clipping
-	ParameterNorm *Node
-	UpdateNorm    *Node
+	ParameterNorm *Node // nil unless asked for
+	UpdateNorm    *Node // nil unless asked for
 	Finite        *Node // bool: whether loss and gradient norm are finite; if not, nothing was changed
 }
 
 // Update writes the parameters' and the state's next values into the graph. grads belong to Trainable. Where the loss or
-// the gradients are not finite every value stays what it was.
-func (o *AdamW) Update(loss, hyper *Node, grads []*Node) Health {
-	gradNorm := Sqrt(sumOfSquares(grads))
-	finite := LogicalAnd(IsFinite(loss), IsFinite(gradNorm))
-	clip := o.clipFactor(gradNorm)
+// the gradients are not finite every value stays what it was. norms asks for the norms of parameters and updates, which
+// cost further passes over memory.
+func (o *AdamW) Update(loss, hyper *Node, grads []*Node, norms bool) Health {
+	h := Health{GradientNorm: Sqrt(sumOfSquares(grads))}
+	h.Finite = LogicalAnd(IsFinite(loss), IsFinite(h.GradientNorm))
+	clip := o.clipFactor(h.GradientNorm)
 	at := func(i int) *Node { return Squeeze(SliceAxis(hyper, 0, AxisElem(i)), 0) }
 	rate, correction1, correction2, emaDecay := at(0), at(1), at(2), at(3)
 
-	var values, updates []*Node
+	values, updates := make([]*Node, len(o.targets)), make([]*Node, len(o.targets))
 	for i, t := range o.targets {
-		old := t.variable.NodeValue(loss)
 		grad := grads[i]
 		if clip != nil {
 			grad = Mul(grad, clip)
 		}
-		step := o.step(t, grad, old, correction1, correction2, finite)
-		update := Mul(step, MulScalar(rate, t.lrMultiple))
-		next := Where(finite, Sub(old, update), old)
-		t.variable.SetNodeValue(next)
-		if t.ema != nil {
-			average := t.ema.NodeValue(loss)
-			t.ema.SetNodeValue(Where(finite, Add(next, Mul(emaDecay, Sub(average, next))), average))
-		}
-		values, updates = append(values, old), append(updates, update)
+		values[i] = t.variable.NodeValue(loss)
+		s := o.step(t, grad, values[i], correction1, correction2)
+		updates[i] = Mul(s.direction, MulScalar(rate, t.lrMultiple))
+		t.advance(s, values[i], updates[i], emaDecay, h.Finite)
 	}
-	return Health{gradNorm, Sqrt(sumOfSquares(values)), Sqrt(sumOfSquares(updates)), finite}
+	if norms {
+		h.ParameterNorm, h.UpdateNorm = Sqrt(sumOfSquares(values)), Sqrt(sumOfSquares(updates))
+	}
+	return h
 }
 
-// step advances the moments of one parameter and returns the direction to subtract, decay included: the decoupled
-// weight decay of AdamW is scaled by the learning rate, as in PyTorch.
-func (o *AdamW) step(t target, grad, old, correction1, correction2, finite *Node) *Node {
+// adamStep is what one parameter's step computes.
+type adamStep struct{ m, v, direction *Node }
+
+// advance sets the next values, if the step is finite.
+func (t target) advance(s adamStep, old, update, emaDecay, finite *Node) {
+	set := func(v *gml.Variable, next *Node) { v.SetNodeValue(Where(finite, next, v.NodeValue(next))) }
+	next := Sub(old, update)
+	set(t.m, s.m)
+	set(t.v, s.v)
+	if t.ema != nil {
+		set(t.ema, Add(next, Mul(emaDecay, Sub(t.ema.NodeValue(next), next))))
+	}
+	set(t.variable, next)
+}
+
+// step computes the moments of one parameter and the direction to subtract, decay included: the decoupled weight decay
+// of AdamW is scaled by the learning rate, as in PyTorch.
+func (o *AdamW) step(t target, grad, old, correction1, correction2 *Node) adamStep {
 	c := o.config
-	oldM, oldV := t.m.NodeValue(grad), t.v.NodeValue(grad)
-	m := Add(MulScalar(oldM, c.Beta1), MulScalar(grad, 1-c.Beta1))
-	v := Add(MulScalar(oldV, c.Beta2), MulScalar(Square(grad), 1-c.Beta2))
-	t.m.SetNodeValue(Where(finite, m, oldM))
-	t.v.SetNodeValue(Where(finite, v, oldV))
+	m := Add(MulScalar(t.m.NodeValue(grad), c.Beta1), MulScalar(grad, 1-c.Beta1))
+	v := Add(MulScalar(t.v.NodeValue(grad), c.Beta2), MulScalar(Square(grad), 1-c.Beta2))
 	direction := Div(Div(m, correction1), AddScalar(Sqrt(Div(v, correction2)), c.Epsilon))
 	if t.decay > 0 {
 		direction = Add(direction, MulScalar(old, t.decay))
 	}
-	return direction
+	return adamStep{m, v, direction}
 }
 
 // clipFactor is min(1, ClipNorm/norm) with torch.nn.utils.clip_grad_norm_'s 1e-6, or nil without clipping.

@@ -71,7 +71,7 @@ func newTrainer(t *testing.T, c Config) *trainer {
 		t.Fatal(err)
 	}
 	tr.exec, err = gml.NewExec(backendtest.Go(t), tr.store, func(_ *gml.Scope, in []*Node) []*Node {
-		h := tr.adam.Update(in[0], in[1], in[2:])
+		h := tr.adam.Update(in[0], in[1], in[2:], true)
 		return []*Node{h.GradientNorm, h.ParameterNorm, h.UpdateNorm}
 	})
 	if err != nil {

@@ -20,6 +20,9 @@ type Config struct {
 	// Rematerialise recomputes each transformer block in the backward pass: less memory, about a third more work.
 	Rematerialise bool `yaml:"rematerialise,omitempty" json:"rematerialise,omitempty"`
 
+	// Norms logs the norms of parameters and updates too. Large models train a few per cent slower with it.
+	Norms bool `yaml:"norms,omitempty" json:"norms,omitempty"`
+
 	SaveEvery duration.Duration `yaml:"save_every" json:"save_every"`
 	EvalEvery duration.Duration `yaml:"eval_every" json:"eval_every"`
 	// Keep is how many checkpoints to keep, KeepEvery spares every step it divides.

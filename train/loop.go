@@ -97,7 +97,7 @@ func (t *Trainer) Run(ctx context.Context) error {
 		} else if bad++; bad > t.Config.MaxBadSteps {
 			return errors.Join(t.diverged(bad, saved), t.Log.Flush())
 		}
-		if bad == 0 && (last || due(t.SaveEvery, t.state.Step)) {
+		if last || due(t.SaveEvery, t.state.Step) { // after a broken step too: it changed no weight
 			if err := t.save(); err != nil {
 				return err
 			}

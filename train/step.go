@@ -26,6 +26,8 @@ type Stepper struct {
 	DType dtypes.DType
 	// Rematerialise trades compute for memory (model.Run).
 	Rematerialise bool
+	// Norms adds the norms of parameters and updates to the metrics; it costs passes over memory.
+	Norms bool
 
 	store   *gml.Store
 	adam    *optim.AdamW
@@ -51,8 +53,8 @@ type Metrics struct {
 	Scale        Float `json:"scale"`    // exp(logit_scale)
 	Accuracy     Float `json:"accuracy"` // share of images whose own caption scores highest in the batch
 	GradientNorm Float `json:"grad_norm"`
-	ParamNorm    Float `json:"param_norm"`
-	UpdateNorm   Float `json:"update_norm"`
+	ParamNorm    Float `json:"param_norm,omitempty"` // with Stepper.Norms
+	UpdateNorm   Float `json:"update_norm,omitempty"`
 	Finite       bool  `json:"finite"` // false: loss or gradients were not finite and nothing was changed
 }
 
@@ -97,13 +99,14 @@ func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng *Node
 	value := s.Loss.Compute(loss.Batch{Images: imagesBE, Texts: textsBE, Scale: scale, Bias: bias, Keys: keys})
 
 	gradients := Gradient(value, s.adam.Trainable(g)...)
-	health := s.adam.Update(value, hyper, gradients)
+	health := s.adam.Update(value, hyper, gradients, s.Norms)
 	keepUnlessFinite(s.buffers, before, health.Finite)
 	clampTemperature(scope, g)
-	return Stack([]*Node{
-		value, scale, Accuracy(imagesBE, textsBE), health.GradientNorm, health.ParameterNorm, health.UpdateNorm,
-		ConvertDType(health.Finite, dtypes.Float32),
-	}, 0)
+	outputs := []*Node{value, scale, Accuracy(imagesBE, textsBE), health.GradientNorm, ConvertDType(health.Finite, dtypes.Float32)}
+	if s.Norms {
+		outputs = append(outputs, health.ParameterNorm, health.UpdateNorm)
+	}
+	return Stack(outputs, 0)
 }
 
 func valuesOf(variables []*gml.Variable, g *Graph) []*Node {
@@ -157,8 +160,10 @@ func (s *Stepper) Step(in Input, curve optim.Curve, step, seed int64) (Metrics, 
 	var m Metrics
 	err = tensors.ConstFlatData(outputs[0], func(v []float32) {
 		m = Metrics{
-			Loss: Float(v[0]), Scale: Float(v[1]), Accuracy: Float(v[2]),
-			GradientNorm: Float(v[3]), ParamNorm: Float(v[4]), UpdateNorm: Float(v[5]), Finite: v[6] == 1,
+			Loss: Float(v[0]), Scale: Float(v[1]), Accuracy: Float(v[2]), GradientNorm: Float(v[3]), Finite: v[4] == 1,
+		}
+		if s.Norms {
+			m.ParamNorm, m.UpdateNorm = Float(v[5]), Float(v[6])
 		}
 	})
 	return m, err

@@ -72,7 +72,7 @@ func (s *session) newStepper() (*train.Stepper, error) {
 		return nil, err
 	}
 	return train.NewStepper(s.backend.Backend, store, train.Stepper{
-		Model: e.Model.Config, Loss: e.Loss, Optim: e.Optim, DType: e.Train.DType(), Rematerialise: e.Train.Rematerialise,
+		Model: e.Model.Config, Loss: e.Loss, Optim: e.Optim, DType: e.Train.DType(), Rematerialise: e.Train.Rematerialise, Norms: e.Train.Norms,
 	})
 }
 
