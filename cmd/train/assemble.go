@@ -255,4 +255,3 @@ func (s *session) writeReport(report *eval.Report) error {
 	fmt.Fprintf(s.stdout, "\nreport: %s\n", page)
 	return nil
 }
-
