@@ -38,9 +38,6 @@ type Options struct {
 // defaultMaxImageBytes is far over any photo and far under what hurts.
 const defaultMaxImageBytes = 128 << 20
 
-// Kinds lists what Options.From may be.
-var Kinds = []string{"auto", "folder", "csv", "tsv", "jsonl", "webdataset", "parquet", "idx", "clipbench", "shards"}
-
 func (o Options) withDefaults(location string) Options {
 	if o.Name == "" {
 		o.Name = baseName(location)
