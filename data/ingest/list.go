@@ -241,7 +241,10 @@ func (l *list) row(rec record) (r Row, image string, err error) {
 	}
 	r.Key, r.SpareKey = image, fmt.Sprintf("%s#%d", image, rec.line)
 	if s, ok := scalar(rec.fields[l.cols.key]); ok && s != "" {
-		r.Key, r.SpareKey = s, ""
+		r.Key, r.SpareKey = s, fmt.Sprintf("%s#%d", s, rec.line)
+		if l.o.KeyColumn != "" {
+			r.SpareKey = ""
+		}
 	}
 	r.Split = l.o.splitOf("")
 	if s, ok := scalar(rec.fields[l.cols.split]); ok && s != "" && l.o.Split == "" {

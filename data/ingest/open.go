@@ -16,6 +16,12 @@ var openers = map[string]func(location string, o Options) (Input, error){
 	"csv":    openList,
 	"tsv":    openList,
 	"jsonl":  openList,
+
+	"webdataset": openTars,
+	"clipbench":  openClipBench,
+	"parquet":    openParquet,
+	"shards":     openShards,
+	"idx":        openIDX,
 }
 
 // Open makes an input of a location: a file, a directory, or a list of files written with braces, wildcards and "::".

@@ -58,7 +58,7 @@ func baseName(location string) string {
 	}
 	name, _, _ := strings.Cut(base, ".")
 	name = strings.Trim(strings.Map(func(r rune) rune {
-		if strings.ContainsRune("{}*?[]:", r) {
+		if strings.ContainsRune("{}*?[]:/\\", r) {
 			return '-'
 		}
 		return r
