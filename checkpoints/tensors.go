@@ -126,3 +126,28 @@ func dtypeOf(name safetensors.DType) (dtypes.DType, error) {
 	}
 	return dtypes.InvalidDType, fmt.Errorf("type %s cannot be a parameter", name)
 }
+
+// ReadTensorAs reads a float tensor of any precision as dtype float32; other types must match.
+func ReadTensorAs(file *safetensors.File, info safetensors.Info, dtype dtypes.DType) (*tensors.Tensor, error) {
+	stored, err := dtypeOf(info.DType)
+	if err != nil {
+		return nil, fmt.Errorf("%s: tensor %s: %w", file.Path(), info.Name, err)
+	}
+	if stored == dtype {
+		return ReadTensor(file, info)
+	}
+	if dtype != dtypes.Float32 || !stored.IsFloat() {
+		return nil, fmt.Errorf("%s: tensor %s is %s, want %s", file.Path(), info.Name, stored, dtype)
+	}
+	raw := make([]byte, info.Bytes())
+	if err := file.Read(info, raw); err != nil {
+		return nil, err
+	}
+	value := tensors.FromShape(shapes.Make(dtype, info.Shape...))
+	var converted error
+	err = tensors.MutableFlatData(value, func(flat []float32) { converted = safetensors.Float32s(info.DType, raw, flat) })
+	if err == nil {
+		err = converted
+	}
+	return value, err
+}

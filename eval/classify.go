@@ -6,6 +6,8 @@ import (
 	"iter"
 	"math"
 	"slices"
+
+	"tandem/internal/zeroshot"
 )
 
 // ClassificationResult is what a zero-shot classification found.
@@ -54,7 +56,7 @@ const (
 const maxConfusion = 128
 
 // Classify runs a classifier over a labelled set. label names the metadata column that holds the class's name.
-func Classify(ctx context.Context, enc Encoder, c *Classifier, set Dataset, label string) (*ClassificationResult, error) {
+func Classify(ctx context.Context, enc Encoder, c *zeroshot.Classifier, set Dataset, label string) (*ClassificationResult, error) {
 	run := newClassification(c)
 	for example, row := range encoded(ctx, enc, set, &run.err) {
 		truth, ok := run.index[example.Labels[label]]
@@ -76,7 +78,7 @@ func Classify(ctx context.Context, enc Encoder, c *Classifier, set Dataset, labe
 }
 
 func isImageError(err error) bool {
-	var bad *ImageError
+	var bad ImageError
 	return errors.As(err, &bad)
 }
 
@@ -95,7 +97,7 @@ func encoded(ctx context.Context, enc Encoder, set Dataset, failed *error) iter.
 				}
 			}
 		}
-		for row, err := range enc.EncodeImages(ctx, files) {
+		for row, err := range enc.EncodeImageSeq(ctx, files) {
 			if err != nil {
 				*failed = err
 				if !isImageError(err) {
@@ -114,7 +116,7 @@ func encoded(ctx context.Context, enc Encoder, set Dataset, failed *error) iter.
 
 // classification is a run under way.
 type classification struct {
-	classifier *Classifier
+	classifier *zeroshot.Classifier
 	index      map[string]int
 	result     *ClassificationResult
 	hits1      int
@@ -126,7 +128,7 @@ type classification struct {
 	err        error
 }
 
-func newClassification(c *Classifier) *classification {
+func newClassification(c *zeroshot.Classifier) *classification {
 	k := len(c.Classes)
 	run := &classification{classifier: c, index: map[string]int{}, sims: make([]float32, k), order: make([]int, k)}
 	run.result = &ClassificationResult{Skipped: map[string]int{}, PerClass: make([]ClassResult, k), Classes: make([]string, k)}
@@ -145,9 +147,9 @@ func newClassification(c *Classifier) *classification {
 }
 
 func (run *classification) reason() string {
-	var bad *ImageError
+	var bad ImageError
 	if errors.As(run.err, &bad) {
-		return bad.Reason
+		return bad.ImageReason()
 	}
 	return "unknown"
 }
@@ -185,30 +187,12 @@ func (run *classification) count(example Example, truth int, row []float32) {
 }
 
 func (run *classification) sample(example Example, truth int) Sample {
-	probabilities := Softmax(run.sims, run.classifier.Scale)
+	probabilities := zeroshot.Softmax(run.sims, run.classifier.Scale)
 	s := Sample{ID: example.ID, Image: example.Image, Truth: truth, Correct: run.order[0] == truth}
 	for _, class := range run.order[:min(5, len(run.order))] {
 		s.Ranking = append(s.Ranking, Guess{class, probabilities[class], float64(run.sims[class])})
 	}
 	return s
-}
-
-// Softmax turns similarities into probabilities at a temperature.
-func Softmax(similarities []float32, scale float64) []float64 {
-	if len(similarities) == 0 {
-		return nil
-	}
-	top := float64(slices.Max(similarities))
-	p := make([]float64, len(similarities))
-	var total float64
-	for i, s := range similarities {
-		p[i] = math.Exp(scale * (float64(s) - top))
-		total += p[i]
-	}
-	for i := range p {
-		p[i] /= total
-	}
-	return p
 }
 
 func (run *classification) finish() *ClassificationResult {

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+
+	"tandem/internal/zeroshot"
 )
 
 // RetrievalResult is what a search of texts by image and of images by text found.
@@ -147,11 +149,11 @@ func rankOfFirstRelevant(query []float32, keys []int, candidates [][]float32, by
 	for _, k := range keys {
 		for _, c := range byKey[k] {
 			isRelevant[c] = true
-			best = max(best, dot(query, candidates[c]))
+			best = max(best, zeroshot.Dot(query, candidates[c]))
 		}
 	}
 	for c, row := range candidates {
-		if !isRelevant[c] && dot(query, row) >= best {
+		if !isRelevant[c] && zeroshot.Dot(query, row) >= best {
 			rank++
 		}
 	}
@@ -198,7 +200,7 @@ func (p *retrievalPool) sample(rows [][]float32) []RetrievalSample {
 		order := make([]int, len(p.images))
 		sims := make([]float32, len(p.images))
 		for i, image := range p.images {
-			order[i], sims[i] = i, dot(rows[t], image)
+			order[i], sims[i] = i, zeroshot.Dot(rows[t], image)
 		}
 		slices.SortStableFunc(order, func(a, b int) int {
 			switch {

@@ -125,12 +125,11 @@ func (t *table) withValue(symbol uint8, length uint, rest uint32) entry {
 	return makeEntry(length+size, 0, uint(e.run()), extend(bits, size))
 }
 
-// extend turns the bits after a code into a signed value (T.81 F.2.2.1).
+// extend turns the bits after a code into a signed value (T.81 F.2.2.1): those without their top bit set are
+// negative. There is no branch, because none could be predicted.
 func extend(bits int32, size uint) int32 {
-	if bits < 1<<(size-1) {
-		bits -= 1<<size - 1
-	}
-	return bits
+	negative := bits>>((size-1)&31) - 1 // -1 or 0
+	return bits + negative&(1-1<<(size&31))
 }
 
 // long finds a code of more than lookBits bits at the head of acc.

@@ -2,7 +2,7 @@
 // triangle-filter chroma upsampling, its integer colour conversion), which is what Pillow and so the peers see. The
 // standard library's decoder differs in all three. It reads 8-bit baseline, extended sequential and progressive
 // files with Huffman coding and 1, 3 or 4 components, keeps its memory from file to file, and can decode at 1/2, 1/4
-// or 1/8 of the size, each pixel then being the mean of the block of pixels it replaces.
+// or 1/8 of the size from the lowest frequencies of each block.
 //
 // Source of the formats: ITU-T T.81, T.871 (JFIF) and Adobe's technical note 5116 (the APP14 marker).
 package jpeg

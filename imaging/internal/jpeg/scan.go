@@ -174,14 +174,22 @@ func (d *Decoder) restart(sc *scanState, unit int) error {
 	return nil
 }
 
+// unit decodes one unit: the blocks of all components, or one block of a scan with a single component.
 func (d *Decoder) unit(sc *scanState, x, y int) error {
-	if sc.n == 1 {
-		return d.decodeBlock(sc, sc.comps[0], x, y)
-	}
 	for _, c := range sc.comps[:sc.n] {
-		for v := range c.v {
-			for h := range c.h {
-				if err := d.decodeBlock(sc, c, x*c.h+h, y*c.v+v); err != nil {
+		across, down := c.h, c.v
+		if sc.n == 1 {
+			across, down = 1, 1
+		}
+		for by := y * down; by < (y+1)*down; by++ {
+			for bx := x * across; bx < (x+1)*across; bx++ {
+				var err error
+				if d.head.Progressive {
+					err = d.progressiveBlock(sc, c, (*[64]int16)(c.coefs[(by*c.blocksX+bx)*64:]))
+				} else {
+					err = d.decodeBlock(c, bx, by)
+				}
+				if err != nil {
 					return err
 				}
 			}
@@ -190,11 +198,8 @@ func (d *Decoder) unit(sc *scanState, x, y int) error {
 	return nil
 }
 
-func (d *Decoder) decodeBlock(sc *scanState, c *component, bx, by int) error {
-	if d.head.Progressive {
-		block := (*[64]int16)(c.coefs[(by*c.blocksX+bx)*64:])
-		return d.progressiveBlock(sc, c, block)
-	}
+// decodeBlock decodes a block of a sequential picture and transforms it if it is wanted.
+func (d *Decoder) decodeBlock(c *component, bx, by int) error {
 	last, ok := d.sequentialBlock(c)
 	if !ok {
 		return corrupt("damaged data at block %d, %d", bx, by)
@@ -215,7 +220,7 @@ func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
 	buf, pos, acc, n := b.buf, b.pos, b.acc, b.n
 	block := &d.block
 	if n < 32 {
-		acc |= binary.BigEndian.Uint64(buf[pos:]) >> n
+		acc |= binary.BigEndian.Uint64(buf[pos:]) >> (n & 63)
 		pos += int(63-n) >> 3
 		n |= 56
 	}
@@ -229,7 +234,7 @@ func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
 	n -= e.drop()
 	diff := int32(e.value())
 	if size := e.extra(); size != 0 {
-		diff = extend(int32(acc>>(64-size)), size)
+		diff = extend(int32(acc>>((64-size)&63)), size)
 		acc <<= size
 		n -= size
 	}
@@ -259,7 +264,7 @@ func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
 		}
 		v := e.value()
 		if size := e.extra(); size != 0 {
-			v = int16(extend(int32(acc>>(64-size)), size))
+			v = int16(extend(int32(acc>>((64-size)&63)), size))
 			acc <<= size
 			n -= size
 		}

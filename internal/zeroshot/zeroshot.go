@@ -1,10 +1,21 @@
-package eval
+// Package zeroshot turns class names into rows of a shared space: prompts, their ensembles, similarities and
+// probabilities. It is what evaluation and the library's Classify have in common.
+package zeroshot
 
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 )
+
+// TextEncoder returns a row of length 1 for each text.
+type TextEncoder interface {
+	EncodeTexts(ctx context.Context, texts []string) ([][]float32, error)
+	// Scale is the model's temperature, exp(logit_scale): similarities times Scale are logits.
+	Scale() float64
+}
 
 // Class is one answer of a classification: its name for people and the words that stand for it in prompts.
 type Class struct {
@@ -44,7 +55,7 @@ type Classifier struct {
 const promptBatch = 4096
 
 // NewClassifier encodes every class in every template once.
-func NewClassifier(ctx context.Context, enc Encoder, classes []Class, templates []string) (*Classifier, error) {
+func NewClassifier(ctx context.Context, enc TextEncoder, classes []Class, templates []string) (*Classifier, error) {
 	if len(templates) == 0 {
 		templates = []string{DefaultTemplate}
 	}
@@ -59,8 +70,8 @@ func NewClassifier(ctx context.Context, enc Encoder, classes []Class, templates 
 		if err != nil {
 			return err
 		}
-		if err := checkRows(len(rows), len(prompts), "prompts"); err != nil {
-			return err
+		if len(rows) != len(prompts) {
+			return fmt.Errorf("the encoder returned %d rows for %d prompts", len(rows), len(prompts))
 		}
 		for i, row := range rows {
 			c.add(owners[i], row)
@@ -81,7 +92,7 @@ func NewClassifier(ctx context.Context, enc Encoder, classes []Class, templates 
 		}
 	}
 	for _, row := range c.Rows {
-		normalise(row)
+		Normalise(row)
 	}
 	return c, nil
 }
@@ -105,6 +116,56 @@ func (c *Classifier) add(class int, row []float32) {
 // Similarities fills dst, one entry a class, with cosine similarities.
 func (c *Classifier) Similarities(dst []float32, image []float32) {
 	for i, row := range c.Rows {
-		dst[i] = dot(row, image)
+		dst[i] = Dot(row, image)
+	}
+}
+
+// Softmax turns similarities into probabilities at a temperature.
+func Softmax(similarities []float32, scale float64) []float64 {
+	if len(similarities) == 0 {
+		return nil
+	}
+	top := float64(slices.Max(similarities))
+	p := make([]float64, len(similarities))
+	var total float64
+	for i, s := range similarities {
+		p[i] = math.Exp(scale * (float64(s) - top))
+		total += p[i]
+	}
+	for i := range p {
+		p[i] /= total
+	}
+	return p
+}
+
+// Dot is the inner product of two rows of equal length.
+func Dot(a, b []float32) float32 {
+	var s0, s1, s2, s3 float32
+	b = b[:len(a)]
+	i := 0
+	for ; i+4 <= len(a); i += 4 {
+		s0 += a[i] * b[i]
+		s1 += a[i+1] * b[i+1]
+		s2 += a[i+2] * b[i+2]
+		s3 += a[i+3] * b[i+3]
+	}
+	for ; i < len(a); i++ {
+		s0 += a[i] * b[i]
+	}
+	return s0 + s1 + s2 + s3
+}
+
+// Normalise scales a row to length 1; a row of zeros stays.
+func Normalise(row []float32) {
+	var squares float64
+	for _, x := range row {
+		squares += float64(x) * float64(x)
+	}
+	if squares == 0 {
+		return
+	}
+	scale := float32(1 / math.Sqrt(squares))
+	for i := range row {
+		row[i] *= scale
 	}
 }
