@@ -417,7 +417,7 @@ func (t *table) row(r *openedTable, values parquet.Row, at Place) (row Row, err 
 func (t *table) text(r *openedTable, row *Row, name string, v parquet.Value) {
 	c, text := &r.cols, render(v)
 	if name == c.key && text != "" {
-		if t.o.KeyColumn == "" { // a guess: several rows may share it
+		if !t.o.isKey(name) {
 			row.SpareKey = row.Key
 		}
 		row.Key = text
