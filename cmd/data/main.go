@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"tandem/data/prepare"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
 )
@@ -47,6 +48,11 @@ var commands = []command{
 	{"build", "[flags] -out DIR SOURCE…", "turn folders, lists, tars or parquet files into shards", runBuild},
 	{"inspect", "[flags] SHARDS", "say what a set of shards holds, and show some of it", runInspect},
 	{"verify", "[flags] SHARDS", "check every file, row and picture of a set of shards", runVerify},
+	{"sample", "[flags] SHARDS", "print rows drawn at random as JSON lines, and write their pictures", runSample},
+	{"fetch", "[flags] NAME", "build one of the data sets that come with the program: " + strings.Join(prepare.Names(), ", "), runFetch},
+	{"tokenizer", "[flags] -out DIR SHARDS|FILE…", "train a byte-pair vocabulary on captions", runTokenizer},
+	{"tokens", "[flags] < LINES", "print the token ids of lines of text", runTokens},
+	{"pixels", "[flags] -npy OUT IMAGE", "write what a model would see of a picture, as a NumPy array", runPixels},
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
