@@ -203,6 +203,13 @@ func (r *ImageReader) Read(f *File, g *Group, row int) ([]byte, error) {
 	return image, nil
 }
 
+// Prefetch tells the store that the image of a row will be read soon, if the store wants to know.
+func (f *File) Prefetch(g *Group, row int) {
+	if p, ok := f.r.(interface{ Prefetch(off, n int64) }); ok && g.pages != nil {
+		p.Prefetch(g.pages[row].offset, int64(g.pages[row].size))
+	}
+}
+
 // headerDecoder decodes page headers without allocating.
 type headerDecoder struct {
 	r thrift.BytesReader
