@@ -8,8 +8,23 @@ import (
 	"tandem/data/shard"
 )
 
-// aheadRows is how far in front of the workers remote shards are asked for: some hundred megabytes.
-const aheadRows = 8192
+// maxAheadRows is how far in front of the workers remote shards are asked for: some hundred megabytes of photos.
+const maxAheadRows = 8192
+
+// aheadRows keeps reading ahead to a quarter of the cache on disk, lest it throws out what is still to be used.
+func (l *Loader) aheadRows() int64 {
+	room := l.config.Store.CacheBytes / 4
+	if room == 0 {
+		return maxAheadRows
+	}
+	var rows, bytes int64
+	for _, s := range l.sources {
+		for _, f := range s.set.Files() {
+			rows, bytes = rows+f.Rows, bytes+f.Bytes
+		}
+	}
+	return max(int64(l.config.Batch), min(maxAheadRows, room*rows/bytes))
+}
 
 // remote reports whether any source is in a bucket.
 func (l *Loader) remote() bool {
@@ -23,9 +38,9 @@ func (l *Loader) remote() bool {
 
 // readAhead walks the positions in front of the workers and asks the store for the bytes they will need.
 func (l *Loader) readAhead(ctx context.Context, p *pipeline, position int64) {
-	size := int64(l.config.Batch)
+	size, far := int64(l.config.Batch), l.aheadRows()*l.ranks
 	for i := int64(0); ctx.Err() == nil; {
-		if position-p.opened.Load() > aheadRows*l.ranks {
+		if position-p.opened.Load() > far {
 			select {
 			case <-time.After(20 * time.Millisecond):
 			case <-ctx.Done():
