@@ -48,6 +48,7 @@ var commands = []command{
 	{"build", "[flags] -out DIR SOURCE…", "turn folders, lists, tars or parquet files into shards", runBuild},
 	{"inspect", "[flags] SHARDS", "say what a set of shards holds, and show some of it", runInspect},
 	{"verify", "[flags] SHARDS", "check every file, row and picture of a set of shards", runVerify},
+	{"stats", "[flags] SHARDS", "count sizes, lengths, words, labels and duplicates, and plot them", runStats},
 	{"sample", "[flags] SHARDS", "print rows drawn at random as JSON lines, and write their pictures", runSample},
 	{"export", "[flags] -to FORMAT -out DIR SHARDS", "write shards as webdataset tars or Hugging Face parquet", runExport},
 	{"copy", "SHARDS DESTINATION", "copy shards to another directory or bucket", runCopy},
