@@ -187,6 +187,7 @@ func (e Experiment) withDefaults() Experiment {
 	if e.Data.Image.Size == 0 {
 		e.Data.Image.Size = e.Model.Vision.ImageSize
 	}
+	e.Data.Image = e.Data.Image.WithDefaults()
 	e.Data = e.Data.WithDefaults()
 	e.Loss = e.Loss.WithDefaults()
 	e.Optim = e.Optim.WithDefaults()

@@ -1,6 +1,7 @@
 package imaging
 
 import (
+	"cmp"
 	"fmt"
 	"image"
 	"math"
@@ -28,6 +29,21 @@ type TrainConfig struct {
 // DefaultTrainConfig returns open_clip's training transform at a size, with the orientation applied and alpha over white.
 func DefaultTrainConfig(size int) TrainConfig {
 	return TrainConfig{Size: size, Scale: [2]float64{0.9, 1}, Ratio: [2]float64{3. / 4, 4. / 3}, Interpolation: Bicubic, Alpha: AlphaWhite, Orient: true}
+}
+
+// WithDefaults fills the fields that zero leaves open from DefaultTrainConfig. Orient cannot tell zero from false: it
+// stays what it is.
+func (c TrainConfig) WithDefaults() TrainConfig {
+	d := DefaultTrainConfig(c.Size)
+	if c.Scale == [2]float64{} {
+		c.Scale = d.Scale
+	}
+	if c.Ratio == [2]float64{} {
+		c.Ratio = d.Ratio
+	}
+	c.Interpolation = cmp.Or(c.Interpolation, d.Interpolation)
+	c.Alpha = cmp.Or(c.Alpha, d.Alpha)
+	return c
 }
 
 // Validate reports the first field that cannot be used.

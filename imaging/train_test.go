@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/goccy/go-yaml"
@@ -209,6 +210,39 @@ func TestTrainConfigValidate(t *testing.T) {
 		err := c.Validate()
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q: error %v, want %q", test.yaml, err, test.want)
+		}
+	}
+}
+
+// TestWorkers: workers that share the files but not the trainer give the same pixels.
+func TestWorkers(t *testing.T) {
+	data := readFile(t, "testdata/pillow/jpeg_420.jpg")
+	c := DefaultTrainConfig(32)
+	c.Augment = everything
+	const workers, views = 4, 20
+	results := make([][]byte, workers)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			trainer, err := NewTrainer(c, DefaultLimits())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			batch := make([]uint8, views*32*32*3)
+			for i := range views {
+				i = (i + w*5) % views // each in an order of its own
+				if err := trainer.Decode(data, rand.New(rand.NewPCG(uint64(i), 1)), batch[i*32*32*3:(i+1)*32*32*3]); err != nil {
+					t.Error(err)
+				}
+			}
+			results[w] = batch
+		})
+	}
+	wg.Wait()
+	for w := range workers {
+		if e := diff(t, results[w], results[0]); e.max > 0 {
+			t.Errorf("worker %d: %v", w, e)
 		}
 	}
 }

@@ -210,6 +210,20 @@ func (b *bitReader) take(count uint) int32 {
 	return v
 }
 
+// value drops the code that e stands for and returns its value. The 32 bits that both may need must be there.
+func (b *bitReader) value(e entry) int16 {
+	b.acc <<= e.drop()
+	b.n -= e.drop()
+	size := e.extra()
+	if size == 0 {
+		return e.value()
+	}
+	v := int16(extend(int32(b.acc>>(64-size)), size))
+	b.acc <<= size
+	b.n -= size
+	return v
+}
+
 // symbol decodes one code by the short table; ok is false if there is none.
 func (b *bitReader) symbol(t *table) (s uint8, ok bool) {
 	if b.n < 32 {

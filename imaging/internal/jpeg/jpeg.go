@@ -91,7 +91,6 @@ type component struct {
 	realBlocksY    int
 	coefs          []int16 // progressive only
 	quant          [64]uint16
-	quantDone      bool
 	dc             int32
 	dcTable        *table
 	acTable        *table
@@ -224,8 +223,11 @@ func (d *Decoder) finish() error {
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
+// resize returns a slice of n elements, s itself if it is large enough. What one huge picture needed is given back
+// when a small one follows.
 func resize[T any](s []T, n int) []T {
-	if cap(s) < n {
+	const keep = 16 << 20
+	if cap(s) < n || cap(s) > keep && cap(s)/16 > n {
 		return make([]T, n)
 	}
 	return s[:n]

@@ -200,48 +200,30 @@ func (d *Decoder) unit(sc *scanState, x, y int) error {
 
 // decodeBlock decodes a block of a sequential picture and transforms it if it is wanted.
 func (d *Decoder) decodeBlock(c *component, bx, by int) error {
-	last, ok := d.sequentialBlock(c)
+	ac, ok := d.sequentialBlock(c)
 	if !ok {
 		return corrupt("damaged data at block %d, %d", bx, by)
 	}
 	if bx >= c.bx0 && bx < c.bx1 && by >= c.by0 && by < c.by1 {
-		c.transform(&d.block, bx, by, last == 0)
+		c.transform(&d.block, bx, by, !ac)
 	}
-	if last > 0 {
+	if ac {
 		d.block = [64]int16{}
 	}
 	return nil
 }
 
-// sequentialBlock decodes one block into d.block, which is all zeros beforehand, and returns the position (in the
-// file's order) of its last coefficient. This is the loop in which decoding spends its time.
-func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
+// sequentialBlock decodes one block into d.block, which is all zeros but for the first coefficient beforehand, and
+// tells whether any coefficient but the first is there. This is the loop in which decoding spends its time: what
+// seldom happens is left to other functions, so that the state of the reader stays in registers.
+func (d *Decoder) sequentialBlock(c *component) (ac, ok bool) {
 	b := &d.bits
+	if !d.firstCoefficient(c) {
+		return false, false
+	}
 	buf, pos, acc, n := b.buf, b.pos, b.acc, b.n
-	block := &d.block
-	if n < 32 {
-		acc |= binary.BigEndian.Uint64(buf[pos:]) >> (n & 63)
-		pos += int(63-n) >> 3
-		n |= 56
-	}
-	e := c.dcTable.look[acc>>(64-lookBits)]
-	if e == 0 {
-		if e = c.dcTable.long(acc); e == 0 {
-			return 0, false
-		}
-	}
-	acc <<= e.drop()
-	n -= e.drop()
-	diff := int32(e.value())
-	if size := e.extra(); size != 0 {
-		diff = extend(int32(acc>>((64-size)&63)), size)
-		acc <<= size
-		n -= size
-	}
-	c.dc += diff
-	block[0] = int16(c.dc)
-	look := &c.acTable.look
-	for k := 1; k < 64; k++ {
+	block, look := &d.block, &c.acTable.look
+	for k := 1; k < 64; {
 		if n < 32 {
 			acc |= binary.BigEndian.Uint64(buf[pos:]) >> (n & 63)
 			pos += int(63-n) >> 3
@@ -249,18 +231,19 @@ func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
 		}
 		e := look[acc>>(64-lookBits)]
 		if e == 0 {
-			if e = c.acTable.long(acc); e == 0 {
-				return 0, false
+			b.pos, b.acc, b.n = pos, acc, n
+			if k, ok = d.longCode(c.acTable, k); !ok || k > 64 {
+				return k > 1+endOfBlock, ok
 			}
+			pos, acc, n = b.pos, b.acc, b.n
+			continue
 		}
 		acc <<= e.drop()
 		n -= e.drop()
 		k += e.run()
 		if k > 63 {
-			if e.run() != endOfBlock {
-				return 0, false
-			}
-			break
+			b.pos, b.acc, b.n = pos, acc, n
+			return k > 1+endOfBlock, e.run() == endOfBlock
 		}
 		v := e.value()
 		if size := e.extra(); size != 0 {
@@ -268,9 +251,41 @@ func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
 			acc <<= size
 			n -= size
 		}
-		block[zigzag[k]] = v
-		last = k
+		block[zigzag[k]&63] = v
+		k++
 	}
 	b.pos, b.acc, b.n = pos, acc, n
-	return last, true
+	return true, true
+}
+
+// firstCoefficient decodes the difference of the mean from that of the block before.
+func (d *Decoder) firstCoefficient(c *component) bool {
+	b := &d.bits
+	if b.n < 32 {
+		b.refill()
+	}
+	e := c.dcTable.look[b.acc>>(64-lookBits)]
+	if e == 0 {
+		if e = c.dcTable.long(b.acc); e == 0 {
+			return false
+		}
+	}
+	c.dc += int32(b.value(e))
+	d.block[0] = int16(c.dc)
+	return true
+}
+
+// longCode decodes one symbol whose code the look-up does not hold, for the coefficient k, and returns the next k: more
+// than 64 after the end of the block.
+func (d *Decoder) longCode(t *table, k int) (next int, ok bool) {
+	e := t.long(d.bits.acc)
+	if e == 0 {
+		return k, false
+	}
+	v := d.bits.value(e)
+	if k += e.run(); k > 63 {
+		return k + 1, e.run() == endOfBlock
+	}
+	d.block[zigzag[k]] = v
+	return k + 1, true
 }
