@@ -53,7 +53,7 @@ func newPlot(x, y string) *plot.Plot {
 		a.Label.TextStyle.Font.Size, a.Tick.Label.Font.Size = 11, 10
 		a.Label.TextStyle.Color, a.Tick.Label.Color = plotInk, plotInk
 		a.LineStyle.Color, a.Tick.LineStyle.Color = plotGrid, plotGrid
-		a.Padding = 3
+		a.Padding = 4
 	}
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = plotGrid, color.Transparent
@@ -62,8 +62,8 @@ func newPlot(x, y string) *plot.Plot {
 }
 
 // plotHistogram draws the bins of h; what is rarer than one in a thousand at the far end is left to the text.
-func plotHistogram(h *Histogram, x string, ticks plot.Ticker) *plot.Plot {
-	p := newPlot(x, "rows")
+func plotHistogram(h *Histogram, x, y string, ticks plot.Ticker) *plot.Plot {
+	p := newPlot(x, y)
 	last := h.Quantile(0.999)
 	var bins []plotter.HistogramBin
 	for _, i := range slices.Sorted(maps.Keys(h.Bins)) {
@@ -71,8 +71,11 @@ func plotHistogram(h *Histogram, x string, ticks plot.Ticker) *plot.Plot {
 		if from > last {
 			break
 		}
-		if h.Steps > 0 {
+		switch {
+		case h.Steps > 0:
 			from, to = math.Log10(from), math.Log10(to)
+		case h.Width == 1: // whole numbers: the bar stands over its number
+			from, to = from-0.5, to-0.5
 		}
 		bins = append(bins, plotter.HistogramBin{Min: from, Max: to, Weight: float64(h.Bins[i])})
 	}
@@ -81,6 +84,7 @@ func plotHistogram(h *Histogram, x string, ticks plot.Ticker) *plot.Plot {
 	p.Add(hist)
 	p.X.Tick.Marker, p.Y.Tick.Marker = ticks, counts{}
 	p.Y.Min = 0
+	p.Y.Max *= 1.06
 	return p
 }
 
@@ -92,7 +96,7 @@ func markAt(p *plot.Plot, x float64, word string) {
 	}
 	line.Color, line.Width = plotMark, 1.5
 	p.Add(line)
-	label, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: x, Y: p.Y.Max * 0.94}}, Labels: []string{" " + word}})
+	label, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: x, Y: p.Y.Max * 0.94}}, Labels: []string{"\u00a0" + word}})
 	if err != nil {
 		return
 	}
@@ -168,6 +172,15 @@ func (t logTicks) Ticks(least, most float64) []plot.Tick {
 			}
 		}
 	}
+	if len(ticks) > 2 {
+		return ticks
+	}
+	ticks = nil // a narrow range: round numbers of the values themselves
+	for _, tick := range (plot.DefaultTicks{}).Ticks(math.Pow(10, least), math.Pow(10, most)) {
+		if tick.Label != "" {
+			ticks = append(ticks, plot.Tick{Value: math.Log10(tick.Value), Label: t.unit(tick.Value)})
+		}
+	}
 	return ticks
 }
 
@@ -178,10 +191,14 @@ func (s *Stats) draw() []drawing {
 		all = append(all, drawing{file, title, text, p, height})
 	}
 	histogram := func(file, title, x string, h *Histogram, ticks plot.Ticker, unit func(float64) string) *plot.Plot {
-		if h.N == 0 {
+		if h.N == 0 || h.Min == h.Max { // notes says it in words
 			return nil
 		}
-		p := plotHistogram(h, x, ticks)
+		y := "pictures"
+		if h.N == s.Captions && h != &s.PerRow {
+			y = "captions"
+		}
+		p := plotHistogram(h, x, y, ticks)
 		text := fmt.Sprintf("half below %s, 95 %% below %s; from %s to %s", unit(h.Quantile(0.5)), unit(h.Quantile(0.95)), unit(h.Min), unit(h.Max))
 		add(file, title, text, p, plotHeight)
 		return p
@@ -209,14 +226,14 @@ func (s *Stats) drawCounts(add func(file, title, text string, p *plot.Plot, heig
 		p.X.Label.Text = "times"
 		add("top-words", "Most frequent words", fmt.Sprintf("of %s different ones", shortNumber(float64(s.Vocab))), p, height)
 	}
-	if len(s.Scripts) > 0 {
+	if len(s.Scripts) > 1 {
 		p, height := plotCounts(top(s.Scripts, 12))
 		p.X.Label.Text = "captions"
 		add("scripts", "Writing systems", "of most letters of a caption; a hint at languages", p, height)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Labels)) {
 		label := s.Labels[name]
-		if label.Values == 0 {
+		if label.Values < 2 {
 			continue
 		}
 		p, height := plotCounts(label.Top)
@@ -274,6 +291,19 @@ func (s *Stats) Pictures(f func(name string, png func(w io.Writer) error) error)
 // notes says in words what has no drawing.
 func (s *Stats) notes() []string {
 	notes := []string{fmt.Sprintf("%d rows with %d captions were read. %d captions equal an earlier one.", s.Rows, s.Captions, s.RepeatedCaptions)}
+	for _, always := range []struct {
+		what string
+		of   *Histogram
+	}{{"The shortest side of a picture", &s.Side}, {"Width by height", &s.Aspect}, {"The number of captions of a picture", &s.PerRow}, {"The number of words of a caption", &s.Words}} {
+		if h := always.of; h.N > 0 && h.Min == h.Max {
+			notes = append(notes, fmt.Sprintf("%s is always %.4g.", always.what, h.Min))
+		}
+	}
+	for name := range s.Scripts {
+		if len(s.Scripts) == 1 {
+			notes = append(notes, fmt.Sprintf("All captions are mostly written in the script %s.", name))
+		}
+	}
 	if len(s.Formats) > 0 {
 		var formats []string
 		for _, c := range top(s.Formats, 10) {
