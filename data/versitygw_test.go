@@ -3,6 +3,9 @@
 package data
 
 import (
+	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -73,3 +76,16 @@ func (s *versityServer) url() string { return bucketURL(s.address) }
 //
 //	go test -tags s3,slow -run Versity -v ./data
 func TestKillVersityMidEpoch(t *testing.T) { killMidEpoch(t, newVersityServer(t)) }
+
+// TestWrongSecret holds that a refused signature is not tried again for minutes.
+func TestWrongSecret(t *testing.T) {
+	credentials(t)
+	server := newVersityServer(t)
+	server.start(t)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+	began := time.Now()
+	_, err := OpenShards(context.Background(), server.url(), "")
+	if !errors.Is(err, fs.ErrPermission) || time.Since(began) > 10*time.Second {
+		t.Errorf("error %v after %s", err, time.Since(began))
+	}
+}

@@ -52,6 +52,7 @@ var commands = []command{
 	{"sample", "[flags] SHARDS", "print rows drawn at random as JSON lines, and write their pictures", runSample},
 	{"export", "[flags] -to FORMAT -out DIR SHARDS", "write shards as webdataset tars or Hugging Face parquet", runExport},
 	{"copy", "SHARDS DESTINATION", "copy shards to another directory or bucket", runCopy},
+	{"speed", "[flags] SHARDS", "measure how fast training batches come out of shards", runSpeed},
 	{"fetch", "[flags] NAME", "build one of the data sets that come with the program: " + strings.Join(prepare.Names(), ", "), runFetch},
 	{"tokenizer", "[flags] -out DIR SHARDS|FILE…", "train a byte-pair vocabulary on captions", runTokenizer},
 	{"tokens", "[flags] < LINES", "print the token ids of lines of text", runTokens},
