@@ -94,10 +94,6 @@ func Open(ctx context.Context, c Config, o Options) (*Loader, error) {
 	}
 	l.quarantine = quarantine{path: o.Quarantine, limit: int64(math.Ceil(max(c.MaxBadFraction, 0) * float64(l.totalRows())))}
 	l.cursor = Cursor{EpochRows: l.order.rows}
-	if err := l.quarantine.open(0); err != nil {
-		l.cancel()
-		return nil, errors.Join(err, l.closeSources())
-	}
 	return l, nil
 }
 
@@ -387,6 +383,11 @@ func (p *pending) finish() {
 }
 
 func (l *Loader) start() (*pipeline, error) {
+	if l.quarantine.known == nil { // a run from the start: Resume has opened the list of one that goes on
+		if err := l.quarantine.open(0); err != nil {
+			return nil, err
+		}
+	}
 	workers := make([]*worker, l.config.Workers)
 	for i := range workers {
 		var err error
