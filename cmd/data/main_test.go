@@ -2,17 +2,22 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	"image/color"
 	"image/jpeg"
 	"image/png"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"tandem/internal/prng"
 )
 
 func TestMain(m *testing.M) {
@@ -72,4 +77,73 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("data %s: exit code %s, want %s", strings.Join(args[1:], " "), got, want)
 	}
+}
+
+// TestKilledBuild kills `data build` at random moments until it gets through, and compares the shards with those of a
+// build that was left alone.
+func TestKilledBuild(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "data")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	source := t.TempDir()
+	var list strings.Builder
+	list.WriteString("image,caption,split\n")
+	for i := range 40 {
+		var b bytes.Buffer
+		if err := png.Encode(&b, noise(60, uint64(i))); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(source, strconv.Itoa(i)+".png"), b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 1500 {
+		fmt.Fprintf(&list, "%d.png,caption %d,%s\n", (i*7)%43, i, []string{"train", "val"}[i%5/4]) // some images are missing
+	}
+	if err := os.WriteFile(filepath.Join(source, "list.csv"), []byte(list.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	build := func(out string) *exec.Cmd {
+		return exec.Command(program, "build", "-shard-size", "400kB", "-out", out, filepath.Join(source, "list.csv"))
+	}
+	whole, killed := filepath.Join(t.TempDir(), "out"), filepath.Join(t.TempDir(), "out")
+	began := time.Now()
+	if out, err := build(whole).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	took := time.Since(began)
+	kills := 0
+	for i := 0; ; i++ {
+		cmd := build(killed)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		// From a third of the time on: each run must get at least as far as its first shard to make progress.
+		timer := time.AfterFunc(took/3+took*time.Duration(i%7)/10, func() { cmd.Process.Kill() })
+		err := cmd.Wait()
+		timer.Stop()
+		if err == nil {
+			break
+		}
+		if kills++; kills > 200 {
+			t.Fatal("the build does not get through")
+		}
+	}
+	if kills == 0 {
+		t.Error("the build was not killed once")
+	}
+	t.Logf("killed %d times", kills)
+	if out, err := exec.Command("diff", "-r", whole, killed).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func noise(side int, seed uint64) image.Image {
+	m := image.NewGray(image.Rect(0, 0, side, side))
+	rng := prng.New(seed)
+	for i := range m.Pix {
+		m.Pix[i] = uint8(rng.Uint32())
+	}
+	return m
 }
