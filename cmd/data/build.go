@@ -29,7 +29,7 @@ type buildFlags struct {
 	holdout                                      repeated
 	templates                                    repeated
 	captions, labels, scripts, noHeader, classes listFlag
-	classFile                                    string
+	classFile, model                             string
 }
 
 func (f *buildFlags) define(e *env) {
@@ -70,6 +70,8 @@ func (f *buildFlags) define(e *env) {
 	fs.IntVar(&o.Captions.MinChars, "min-chars", 0, "drop shorter captions")
 	fs.IntVar(&o.Captions.MaxChars, "max-chars", 0, "drop longer captions (default 10000)")
 	fs.Var(&f.scripts, "scripts", "keep captions mostly in these Unicode scripts, like Latin,Cyrillic")
+	fs.StringVar(&f.model, "model", "", "with -min-score: the checkpoint or run that rates how captions fit pictures")
+	fs.Float64Var(&o.MinScore, "min-score", 0, "drop captions whose similarity to the picture is less")
 	fs.StringVar(&o.Dedup, "dedup", "none", "drop duplicate images: none, exact (same bytes) or near (dHash)")
 	fs.IntVar(&o.NearDistance, "near-distance", 0, "bits, 0 to 3, in which the hashes of near-duplicates may differ")
 }
@@ -86,6 +88,9 @@ func runBuild(ctx context.Context, e *env, args []string) error {
 	}
 	inputs, err := f.open(locations)
 	if err != nil {
+		return err
+	}
+	if err := f.addScore(e.progress); err != nil {
 		return err
 	}
 	debug.SetMemoryLimit(buildMemory)
