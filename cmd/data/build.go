@@ -24,12 +24,12 @@ type buildFlags struct {
 	build  build.Options
 	ingest ingest.Options
 
-	json                                         bool
-	shardSize                                    string
-	holdout                                      repeated
-	templates                                    repeated
-	captions, labels, scripts, noHeader, classes listFlag
-	classFile, model                             string
+	json                                bool
+	shardSize                           string
+	holdout                             repeated
+	templates                           repeated
+	captions, labels, scripts, noHeader listFlag
+	classFile, model                    string
 }
 
 func (f *buildFlags) define(e *env) {
