@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"tandem/data/shard"
 	"tandem/imaging"
@@ -50,6 +51,7 @@ type Config struct {
 	MaxBadFraction float64 `yaml:"max_bad_fraction,omitempty" json:"max_bad_fraction,omitempty"`
 
 	Cache CacheConfig `yaml:"cache,omitempty" json:"cache,omitempty"`
+	Store StoreConfig `yaml:"store,omitempty" json:"store,omitempty"`
 
 	// Workers decode; Prefetch batches are kept ready. Neither changes a batch.
 	Workers  int `yaml:"workers,omitempty" json:"workers,omitempty"`
@@ -85,6 +87,14 @@ type CacheConfig struct {
 	// Fit makes pictures so small, before they are cached and augmented, that their shortest side has this many
 	// pixels. It changes the pixels of a training, and is applied whether a picture finds a place in the cache or not.
 	Fit int `yaml:"fit,omitempty" json:"fit,omitempty"`
+}
+
+// StoreConfig is about shards in buckets (s3://, gs://, azblob://). None of it changes a batch.
+type StoreConfig struct {
+	RetryFor   time.Duration `yaml:"retry_for,omitempty" json:"retry_for,omitempty"`     // how long a failing request is tried again; default 5m
+	CacheDir   string        `yaml:"cache_dir,omitempty" json:"cache_dir,omitempty"`     // default: tandem/blocks in the user's cache directory
+	CacheBytes int64         `yaml:"cache_bytes,omitempty" json:"cache_bytes,omitempty"` // room on disk for what was read; default 16 GiB
+	BlockBytes int64         `yaml:"block_bytes,omitempty" json:"block_bytes,omitempty"` // fetched at a time; default 4 MiB
 }
 
 // Orders of rows.
@@ -148,6 +158,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.Limits.Validate(); err != nil {
 		return fault.Userf("data.limits: %w", err)
+	}
+	if s := c.Store; s.RetryFor < 0 || s.CacheBytes < 0 || s.BlockBytes < 0 {
+		return fault.Userf("data.store: times and sizes must not be negative")
 	}
 	if err := c.validateCache(); err != nil {
 		return err

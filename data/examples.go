@@ -62,6 +62,42 @@ func (s *Shards) Examples(ctx context.Context) iter.Seq2[source.Example, error] 
 	}
 }
 
+// Captions yields every caption in order without reading the images. After an error it ends.
+func (s *Shards) Captions(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for i := range s.set.Files() {
+			err := s.set.Use(i, func(f *shard.File) error { return fileCaptions(ctx, f, yield) })
+			if errors.Is(err, errStopped) {
+				return
+			}
+			if err != nil {
+				yield("", err)
+				return
+			}
+		}
+	}
+}
+
+func fileCaptions(ctx context.Context, f *shard.File, yield func(string, error) bool) error {
+	for i := range f.NumGroups() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		g, err := f.Group(i, shard.ColCaptions)
+		if err != nil {
+			return err
+		}
+		for row := range g.Rows {
+			for _, c := range g.Texts(shard.ColCaptions, row) {
+				if !yield(c, nil) {
+					return errStopped
+				}
+			}
+		}
+	}
+	return nil
+}
+
 var errStopped = errors.New("the consumer stopped")
 
 // Close closes the files.

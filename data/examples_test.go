@@ -29,6 +29,19 @@ func TestExamples(t *testing.T) {
 	if n != 45 || s.Rows() != 45 {
 		t.Errorf("%d examples of %d", n, s.Rows())
 	}
+	captions := 0
+	for c, err := range s.Captions(context.Background()) {
+		if err != nil || c == "" {
+			t.Fatalf("caption %q, error %v", c, err)
+		}
+		captions++
+	}
+	if captions != 90 {
+		t.Errorf("%d captions, want 90", captions)
+	}
+	for range s.Captions(context.Background()) {
+		break
+	}
 	for range s.Examples(context.Background()) {
 		break // stopping early must not yield again
 	}

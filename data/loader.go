@@ -34,6 +34,8 @@ type Options struct {
 	Rank, Ranks int
 	// Quarantine is the file that lists unusable rows; "" keeps no list.
 	Quarantine string
+	// Log is told what the reading of remote shards is waiting for; may be nil.
+	Log func(format string, args ...any)
 }
 
 // Loader hands out batches, endlessly: position after position, over the borders of epochs, so that a batch may hold
@@ -53,6 +55,7 @@ type Loader struct {
 	quarantine quarantine
 	counters   counters
 
+	cancel  context.CancelFunc
 	cursor  Cursor
 	failed  error
 	running *pipeline
@@ -84,22 +87,26 @@ func Open(ctx context.Context, c Config, o Options) (*Loader, error) {
 	if c.Cache.Bytes > 0 {
 		l.pictures = newPictures(c.Cache.Bytes)
 	}
-	if err := l.openSources(ctx); err != nil {
+	ctx, l.cancel = context.WithCancel(ctx)
+	if err := l.openSources(ctx, o.Log); err != nil {
+		l.cancel()
 		return nil, errors.Join(err, l.closeSources())
 	}
 	l.quarantine = quarantine{path: o.Quarantine, limit: int64(math.Ceil(max(c.MaxBadFraction, 0) * float64(l.totalRows())))}
 	l.cursor = Cursor{EpochRows: l.order.rows}
-	if err := l.quarantine.open(0); err != nil {
-		return nil, errors.Join(err, l.closeSources())
-	}
 	return l, nil
 }
 
-func (l *Loader) openSources(ctx context.Context) error {
+func (l *Loader) openSources(ctx context.Context, log func(string, ...any)) error {
 	var sizes []int64
 	var kinds []string
 	for i, sc := range l.config.Sources {
-		src, err := openSource(ctx, sc, l.config.Positives)
+		sto := l.config.Store
+		st, err := store.OpenWith(ctx, sc.Shards, store.Options{RetryFor: sto.RetryFor, CacheDir: sto.CacheDir, CacheBytes: sto.CacheBytes, BlockBytes: sto.BlockBytes, Log: log})
+		if err != nil {
+			return fmt.Errorf("data.sources[%d]: %w", i, err)
+		}
+		src, err := openSource(ctx, st, sc, l.config.Positives)
 		if err != nil {
 			return fmt.Errorf("data.sources[%d]: %w", i, err)
 		}
@@ -124,11 +131,7 @@ func shuffleOf(kind, location string) string {
 	return shuffleRows
 }
 
-func openSource(ctx context.Context, sc SourceConfig, positives string) (loaderSource, error) {
-	st, err := store.Open(ctx, sc.Shards)
-	if err != nil {
-		return loaderSource{}, err
-	}
+func openSource(ctx context.Context, st store.Store, sc SourceConfig, positives string) (loaderSource, error) {
 	set, err := shard.OpenSet(ctx, st, sc.Split)
 	if err != nil {
 		return loaderSource{}, errors.Join(err, st.Close())
@@ -194,6 +197,7 @@ func (l *Loader) Close() error {
 		return nil
 	}
 	l.closed = true
+	l.cancel() // ends reading that waits for a server
 	l.stop()
 	return errors.Join(l.quarantine.close(), l.closeSources())
 }
@@ -335,7 +339,8 @@ type pipeline struct {
 	ready  chan *pending // in order; filled or not
 	ahead  chan struct{} // a token for each batch that is being filled or waits to be taken
 	wg     sync.WaitGroup
-	taken  *pending // taken from ready by a Next that was cancelled before the batch was done
+	opened atomic.Int64 // position of the batch opened last
+	taken  *pending     // taken from ready by a Next that was cancelled before the batch was done
 }
 
 // pending is a batch in the making.
@@ -378,6 +383,11 @@ func (p *pending) finish() {
 }
 
 func (l *Loader) start() (*pipeline, error) {
+	if l.quarantine.known == nil { // a run from the start: Resume has opened the list of one that goes on
+		if err := l.quarantine.open(0); err != nil {
+			return nil, err
+		}
+	}
 	workers := make([]*worker, l.config.Workers)
 	for i := range workers {
 		var err error
@@ -393,6 +403,10 @@ func (l *Loader) start() (*pipeline, error) {
 	}
 	from := l.cursor.Position
 	p.wg.Go(func() { l.feed(ctx, p, work, from) })
+	if l.remote() {
+		p.opened.Store(from)
+		p.wg.Go(func() { l.readAhead(ctx, p, from) })
+	}
 	return p, nil
 }
 
@@ -407,6 +421,7 @@ func (l *Loader) feed(ctx context.Context, p *pipeline, work chan<- slot, positi
 		}
 		next := &pending{batch: l.takeBatch(), first: position + l.rank*size, done: make(chan struct{})}
 		next.left.Store(size)
+		p.opened.Store(position)
 		p.ready <- next // has room for every batch ahead
 		for i := range size {
 			select {

@@ -289,12 +289,7 @@ func TestResume(t *testing.T) {
 		if err := json.Unmarshal(text, &restored); err != nil {
 			t.Fatal(err)
 		}
-		fresh, err := os.ReadFile(file)
-		l := open(t, c, Options{}) // Open empties the list, Resume takes it up again
-		if err == nil {
-			os.WriteFile(file, fresh, 0o644)
-		}
-		l.quarantine.path = file
+		l := open(t, c, Options{Quarantine: file})
 		if err := l.Resume(restored); err != nil {
 			t.Fatal(err)
 		}
@@ -563,6 +558,10 @@ func TestCursorErrors(t *testing.T) {
 	l := open(t, testConfig(4, writeShards(t, testRows(t, 20, nil), 20)), Options{})
 	if err := l.Resume(Cursor{Position: 4, EpochRows: 21}); err == nil || !fault.IsUser(err) || !strings.Contains(err.Error(), "20 rows an epoch, at the checkpoint it had 21") {
 		t.Errorf("changed data set: %v", err)
+	}
+	lost := open(t, testConfig(4, l.config.Sources[0].Shards), Options{Quarantine: filepath.Join(t.TempDir(), "gone.jsonl")})
+	if err := lost.Resume(Cursor{Position: 8, EpochRows: 20, Bad: 2}); err == nil || !fault.IsUser(err) || !strings.Contains(err.Error(), "gone.jsonl") {
+		t.Errorf("lost list of bad rows: %v", err)
 	}
 	if err := l.Resume(Cursor{Position: -4, EpochRows: 20}); err == nil {
 		t.Error("a negative position was taken")

@@ -69,7 +69,7 @@ func (q *quarantine) open(lines int64) error {
 	}
 	f, err := os.OpenFile(q.path, os.O_RDWR, 0)
 	if err != nil {
-		return fault.Userf("quarantine file of the run to resume: %w", err)
+		return fault.Userf("list of unusable rows of the run to resume: %w; put it back, or start anew", err)
 	}
 	end, err := q.replay(f, lines)
 	if err == nil {

@@ -155,7 +155,7 @@ func Build(ctx context.Context, inputs []ingest.Input, o Options) (Report, error
 	if err := o.findLabels(ctx, inputs); err != nil {
 		return Report{}, err
 	}
-	j, err := openJournal(&o, inputs)
+	j, err := openJournal(ctx, &o, inputs)
 	if err != nil {
 		return Report{}, err
 	}

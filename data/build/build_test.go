@@ -371,6 +371,8 @@ func TestDirectoryErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.WriteFile(filepath.Join(foreign, "thesis.parquet"), []byte("precious"), 0o644)
+	os.WriteFile(filepath.Join(foreign, "train-00000.parquet"), []byte("precious too"), 0o644)
+	before := tree(t, finished)
 	Build(context.Background(), []ingest.Input{killer{input, 2}}, Options{Out: killed})
 	tests := []struct {
 		name string
@@ -380,6 +382,7 @@ func TestDirectoryErrors(t *testing.T) {
 		{"no directory", Options{}, "no output directory given: say -out DIR"},
 		{"finished", Options{Out: finished}, "holds finished shards already"},
 		{"strangers", Options{Out: foreign}, "holds thesis.parquet, which no build put there"},
+		{"strangers, again", Options{Out: foreign, Replace: true, Restart: true}, "holds thesis.parquet, which no build put there"},
 		{"other options", Options{Out: killed, Dedup: "exact"}, "unfinished build with other options"},
 		{"shard size", Options{Out: foreign, ShardBytes: 5}, "too small"},
 		{"dedup", Options{Out: foreign, Dedup: "fuzzy"}, `unknown kind of de-duplication "fuzzy"`},
@@ -392,8 +395,14 @@ func TestDirectoryErrors(t *testing.T) {
 			t.Errorf("%s: error %v, want the user's %q", test.name, err, test.want)
 		}
 	}
-	if data, _ := os.ReadFile(filepath.Join(foreign, "thesis.parquet")); string(data) != "precious" {
-		t.Error("a stranger's file was touched")
+	if got := tree(t, foreign); got["thesis.parquet"] != "precious" || got["train-00000.parquet"] != "precious too" {
+		t.Errorf("a stranger's files were touched: %v", got)
+	}
+	if diff := cmp.Diff(before, tree(t, finished)); diff != "" {
+		t.Error("a refused build changed finished shards: ", diff)
+	}
+	if err := build(Options{Out: finished}); !errors.Is(err, ErrFinished) {
+		t.Errorf("error %v, want ErrFinished", err)
 	}
 	for _, o := range []Options{{Out: finished, Replace: true}, {Out: killed, Dedup: "exact", Restart: true}} {
 		if err := build(o); err != nil {
@@ -463,4 +472,29 @@ func TestTurn(t *testing.T) {
 // fixCRC repairs the checksum of a PNG's header chunk.
 func fixCRC(png []byte) {
 	binary.BigEndian.PutUint32(png[29:], crc32.ChecksumIEEE(png[12:29]))
+}
+
+// TestTwoBuildsAtOnce starts the same build in two processes' stead: one writes, the other waits and finds it done.
+func TestTwoBuildsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	input := ingest.FromRows("mem", goodRows(t, 200)...)
+	results := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := Build(context.Background(), []ingest.Input{input}, Options{Out: dir})
+			results <- err
+		}()
+	}
+	finished := 0
+	for range 2 {
+		switch err := <-results; {
+		case errors.Is(err, ErrFinished):
+			finished++
+		case err != nil:
+			t.Error(err)
+		}
+	}
+	if finished != 1 || len(readAll(t, dir, "train")) != 200 {
+		t.Errorf("%d builds found the other's result", finished)
+	}
 }

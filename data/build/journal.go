@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -13,6 +14,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
 
 	"tandem/data/ingest"
 	"tandem/data/shard"
@@ -25,8 +29,12 @@ const (
 	journalDir  = ".build"
 	journalName = "journal.json"
 	dedupName   = "kept.bin"
+	lockName    = "lock"
 	SkippedName = "skipped.jsonl" // every row that was not used: reason, file, row, key
 )
+
+// lockPause is how often a waiting build looks whether the other has finished.
+const lockPause = 200 * time.Millisecond
 
 // state is everything that a build knows when it is about to take a row.
 type state struct {
@@ -63,6 +71,7 @@ type journal struct {
 	State       state            `json:"state"`
 
 	dir     string // "" for a dry run
+	lock    *flock.Flock
 	skipped *os.File
 	dedup   *dedup
 }
@@ -82,34 +91,81 @@ func fingerprint(o *Options, inputs []ingest.Input) string {
 }
 
 // openJournal prepares the output directory: a new one, or one where a build was killed.
-func openJournal(o *Options, inputs []ingest.Input) (*journal, error) {
+func openJournal(ctx context.Context, o *Options, inputs []ingest.Input) (*journal, error) {
 	j := &journal{Fingerprint: fingerprint(o, inputs), Labels: o.Labels, DoneTo: map[string]int64{}, dedup: newDedup(o)}
 	if o.DryRun {
 		return j, nil
 	}
 	j.dir = o.Out
-	if err := j.clearWay(o); err != nil {
+	if err := j.acquire(ctx, o); err != nil {
 		return nil, err
 	}
-	if err := j.load(); err != nil {
-		return nil, err
-	}
-	if err := j.removeStray(); err != nil {
-		return nil, err
-	}
-	var err error
-	if j.skipped, err = os.OpenFile(filepath.Join(j.dir, SkippedName), os.O_RDWR|os.O_CREATE, 0o644); err != nil {
-		return nil, err
-	}
-	err = errors.Join(j.skipped.Truncate(j.State.Skipped), seek(j.skipped, j.State.Skipped), j.dedup.open(j.path(dedupName), j.State.Kept))
-	if err == nil {
-		err = j.save() // from now on, shards without an entry are known to be this build's
-	}
-	if err != nil {
+	if err := j.prepare(o); err != nil {
+		if _, missing := os.Stat(j.path(journalName)); missing != nil { // leave no trace where nothing was begun
+			err = errors.Join(err, removeAll(j.path("")))
+		}
 		j.close()
 		return nil, err
 	}
 	return j, nil
+}
+
+// prepare makes the directory ready for the next row.
+func (j *journal) prepare(o *Options) (err error) {
+	for _, step := range []func() error{func() error { return j.clearWay(o) }, j.load, j.removeStray} {
+		if err := step(); err != nil { // nothing is removed from a directory that is not this build's
+			return err
+		}
+	}
+	if j.skipped, err = os.OpenFile(filepath.Join(j.dir, SkippedName), os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+		return err
+	}
+	err = errors.Join(j.skipped.Truncate(j.State.Skipped), seek(j.skipped, j.State.Skipped), j.dedup.open(j.path(dedupName), j.State.Kept))
+	if err != nil {
+		return err
+	}
+	return j.save() // from now on, shards without an entry are known to be this build's
+}
+
+// acquire makes the directory and keeps other processes from building in it, or waits until they have finished.
+func (j *journal) acquire(ctx context.Context, o *Options) error {
+	for said := false; ; {
+		if err := os.MkdirAll(filepath.Join(j.dir, journalDir), 0o755); err != nil {
+			return fault.User(err)
+		}
+		lock := flock.New(j.path(lockName))
+		got, err := lock.TryLock()
+		if got && j.holds(lock) {
+			j.lock = lock
+			return nil
+		}
+		lock.Close()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: lock: %w", j.dir, err)
+		}
+		if got || err != nil {
+			continue // the other process has just removed what was locked
+		}
+		if !said {
+			o.Progress.Linef("%s: waiting for another process that builds there", j.dir)
+			said = true
+		}
+		select {
+		case <-time.After(lockPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// holds reports whether a locked file is the one that others will try to lock.
+func (j *journal) holds(lock *flock.Flock) bool {
+	there, err := os.Stat(j.path(lockName))
+	if err != nil {
+		return false
+	}
+	locked, err := lock.Stat()
+	return err == nil && os.SameFile(there, locked)
 }
 
 func (j *journal) path(name string) string { return filepath.Join(j.dir, journalDir, name) }
@@ -120,7 +176,7 @@ func (j *journal) clearWay(o *Options) error {
 	_, err := os.Stat(manifest)
 	switch {
 	case err == nil && !o.Replace:
-		return fault.Userf("%s: holds finished shards already; choose another directory, or replace them with -replace", j.dir)
+		return fault.User(fmt.Errorf("%s: %w; choose another directory, or replace them with -replace", j.dir, ErrFinished))
 	case err == nil:
 		if err := j.removeShards(manifest); err != nil {
 			return err
@@ -129,15 +185,13 @@ func (j *journal) clearWay(o *Options) error {
 		return fault.User(err)
 	}
 	if o.Restart {
-		if err := removeAll(filepath.Join(j.dir, journalDir), filepath.Join(j.dir, SkippedName)); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(filepath.Join(j.dir, journalDir), 0o755); err != nil {
-		return fault.User(err)
+		return removeAll(j.path(journalName), j.path(dedupName), filepath.Join(j.dir, SkippedName))
 	}
 	return nil
 }
+
+// ErrFinished says that a directory holds finished shards.
+var ErrFinished = errors.New("holds finished shards already")
 
 // removeShards deletes a finished set: the manifest first, so that no reader takes the rest for complete.
 func (j *journal) removeShards(manifest string) error {
@@ -149,7 +203,7 @@ func (j *journal) removeShards(manifest string) error {
 	if err != nil {
 		return err
 	}
-	paths := []string{manifest, filepath.Join(j.dir, SkippedName), filepath.Join(j.dir, journalDir)}
+	paths := []string{manifest, filepath.Join(j.dir, SkippedName), j.path(journalName), j.path(dedupName)}
 	for _, f := range m.Files {
 		paths = append(paths, filepath.Join(j.dir, f.Name))
 	}
@@ -274,11 +328,14 @@ func (j *journal) close() {
 		j.skipped.Close()
 	}
 	j.dedup.close()
+	if j.lock != nil {
+		j.lock.Close()
+	}
 }
 
 // done removes what only an unfinished build needs. A list without entries goes too.
 func (j *journal) done(skipped int64) error {
-	j.close()
+	defer j.close() // unlocked last: who waits finds the manifest
 	paths := []string{filepath.Join(j.dir, journalDir)}
 	if skipped == 0 {
 		paths = append(paths, filepath.Join(j.dir, SkippedName))

@@ -33,6 +33,10 @@ type columns struct {
 	captions, labels  []string
 }
 
+// isKey reports whether a key column surely holds keys: it was asked for, or is called so. Others, like image_id, may
+// stand in several rows of one image.
+func (o *Options) isKey(column string) bool { return o.KeyColumn != "" || column == "key" }
+
 // resolve finds the columns among names. rest are those that may be labels if none were asked for.
 func (o *Options) resolve(where string, names, rest []string) (c columns, err error) {
 	for _, want := range slices.Concat([]string{o.ImageColumn, o.KeyColumn, o.SplitColumn}, o.CaptionColumns, o.labelColumns()) {
@@ -241,7 +245,10 @@ func (l *list) row(rec record) (r Row, image string, err error) {
 	}
 	r.Key, r.SpareKey = image, fmt.Sprintf("%s#%d", image, rec.line)
 	if s, ok := scalar(rec.fields[l.cols.key]); ok && s != "" {
-		r.Key, r.SpareKey = s, ""
+		r.Key, r.SpareKey = s, fmt.Sprintf("%s#%d", s, rec.line)
+		if l.o.isKey(l.cols.key) {
+			r.SpareKey = ""
+		}
 	}
 	r.Split = l.o.splitOf("")
 	if s, ok := scalar(rec.fields[l.cols.split]); ok && s != "" && l.o.Split == "" {

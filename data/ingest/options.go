@@ -38,9 +38,6 @@ type Options struct {
 // defaultMaxImageBytes is far over any photo and far under what hurts.
 const defaultMaxImageBytes = 128 << 20
 
-// Kinds lists what Options.From may be.
-var Kinds = []string{"auto", "folder", "csv", "tsv", "jsonl", "webdataset", "parquet", "idx", "clipbench", "shards"}
-
 func (o Options) withDefaults(location string) Options {
 	if o.Name == "" {
 		o.Name = baseName(location)
@@ -61,7 +58,7 @@ func baseName(location string) string {
 	}
 	name, _, _ := strings.Cut(base, ".")
 	name = strings.Trim(strings.Map(func(r rune) rune {
-		if strings.ContainsRune("{}*?[]:", r) {
+		if strings.ContainsRune("{}*?[]:/\\", r) {
 			return '-'
 		}
 		return r

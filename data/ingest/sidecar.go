@@ -44,6 +44,9 @@ func readJSONSidecar(r *Row, data []byte, o *Options) error {
 		}
 		r.Captions = append(r.Captions, texts...)
 	}
+	if s, ok := scalar(fields[o.KeyColumn]); ok && s != "" {
+		r.Key = s
+	}
 	for _, name := range o.labelColumns() {
 		if s, ok := scalar(fields[name]); ok {
 			r.setLabel(name, s)

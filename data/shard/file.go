@@ -65,7 +65,7 @@ func guard(name string, row int64, f func() error) (err error) {
 func OpenFile(name string, r io.ReaderAt, size int64) (*File, error) {
 	f := &File{name: name, r: r, size: size, leaves: map[string]leaf{}}
 	err := guard(name, -1, func() (err error) {
-		if err = checkFooter(r, size); err != nil {
+		if err = CheckFooter(r, size); err != nil {
 			return &DamageError{name, -1, err}
 		}
 		if f.parquet, err = parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true)); err != nil {
@@ -79,8 +79,8 @@ func OpenFile(name string, r io.ReaderAt, size int64) (*File, error) {
 	return f, nil
 }
 
-// checkFooter keeps a damaged length from making the parquet library allocate gigabytes.
-func checkFooter(r io.ReaderAt, size int64) error {
+// CheckFooter keeps a damaged length from making the parquet library allocate gigabytes.
+func CheckFooter(r io.ReaderAt, size int64) error {
 	const tail = 8
 	if size < tail+4 {
 		return fmt.Errorf("%d bytes are too few for a parquet file (is the copy complete?)", size)
@@ -201,6 +201,13 @@ func (r *ImageReader) Read(f *File, g *Group, row int) ([]byte, error) {
 		return nil, &DamageError{f.name, at, err}
 	}
 	return image, nil
+}
+
+// Prefetch tells the store that the image of a row will be read soon, if the store wants to know.
+func (f *File) Prefetch(g *Group, row int) {
+	if p, ok := f.r.(interface{ Prefetch(off, n int64) }); ok && g.pages != nil {
+		p.Prefetch(g.pages[row].offset, int64(g.pages[row].size))
+	}
 }
 
 // headerDecoder decodes page headers without allocating.

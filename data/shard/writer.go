@@ -3,7 +3,6 @@ package shard
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -100,28 +99,6 @@ func describe(name string) Column {
 	}
 }
 
-// hubFeatures is the metadata by which Hugging Face's datasets decodes the image column as pictures.
-func hubFeatures(columns []Column) string {
-	type feature map[string]any
-	value := func(dtype string) feature { return feature{"dtype": dtype, "_type": "Value"} }
-	features := map[string]any{}
-	for _, c := range columns {
-		switch c.Type {
-		case "bytes":
-			features[c.Name] = feature{"_type": "Image"}
-		case "list<string>":
-			features[c.Name] = feature{"feature": value("string"), "_type": "Sequence"}
-		default:
-			features[c.Name] = value(c.Type)
-		}
-	}
-	data, err := json.Marshal(map[string]any{"info": map[string]any{"features": features}})
-	if err != nil {
-		panic(err) // strings and maps always encode
-	}
-	return string(data)
-}
-
 // Writer writes one shard. The file appears under its name when Close succeeds, complete and synced; until then, and
 // after an error or Abort, there is at most a temporary file beside it.
 type Writer struct {
@@ -183,7 +160,6 @@ func writerOptions(columns []Column) []parquet.WriterOption {
 		parquet.DeprecatedDataPageStatistics(false),
 		parquet.MaxRowsPerRowGroup(1 << 40), // groups are cut by Writer.flush
 		parquet.KeyValueMetadata("tandem.format", fmt.Sprint(FormatVersion)),
-		parquet.KeyValueMetadata("huggingface", hubFeatures(columns)),
 	}
 	for _, c := range columns {
 		// Bounds would repeat whole images in headers and index.

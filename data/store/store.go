@@ -1,5 +1,5 @@
-// Package store reads and writes named objects where shards live: a local directory or, with the drivers of
-// data/store/cloud, a bucket. Everything that reads shards goes through the two small interfaces here.
+// Package store reads and writes named objects where shards live: a local directory or, built with the tag of its
+// driver (s3, gcs, azure), a bucket. Everything that reads shards goes through the two small interfaces here.
 package store
 
 import (
@@ -38,7 +38,7 @@ type Object interface {
 }
 
 // Opener makes a Store from a URL.
-type Opener func(ctx context.Context, url string) (Store, error)
+type Opener func(ctx context.Context, url string, o Options) (Store, error)
 
 var (
 	mu      sync.Mutex
@@ -58,8 +58,13 @@ func Register(scheme string, open Opener) {
 // knownElsewhere names schemes whose drivers are behind a build tag, so that the message can say which.
 var knownElsewhere = map[string]string{"s3": "s3", "gs": "gcs", "azblob": "azure"}
 
-// Open opens a local directory, or a URL whose scheme has a driver.
+// Open opens a local directory, or a URL whose scheme has a driver, with default Options.
 func Open(ctx context.Context, location string) (Store, error) {
+	return OpenWith(ctx, location, Options{})
+}
+
+// OpenWith opens a local directory, or a URL whose scheme has a driver.
+func OpenWith(ctx context.Context, location string, o Options) (Store, error) {
 	if location == "" {
 		return nil, fault.Userf("no location of shards given: pass a directory or a URL")
 	}
@@ -71,7 +76,7 @@ func Open(ctx context.Context, location string) (Store, error) {
 	open := openers[scheme]
 	mu.Unlock()
 	if open != nil {
-		return open(ctx, location)
+		return open(ctx, location, o)
 	}
 	if tag := knownElsewhere[scheme]; tag != "" {
 		return nil, fault.Userf("%s: this program was built without %s:// support: build it with `-tags %s`", location, scheme, tag)
