@@ -77,6 +77,9 @@ func (b block) stack(scope *gml.Scope, x, mask *Node, layers int, run *Run) *Nod
 // embedPatches cuts [B, S, S, 3] into patches, embeds them, and adds class token and positions: [B, L, D].
 func (v VisionConfig) embedPatches(scope *gml.Scope, images *Node, run *Run) *Node {
 	batch, grid, patch := images.Shape().Dim(0), v.Grid(), v.PatchSize
+	if seen := grid * patch; seen < v.ImageSize {
+		images = Slice(images, AxisRange(), AxisRange(0, seen), AxisRange(0, seen))
+	}
 	x := Reshape(images, batch, grid, patch, grid, patch, 3)
 	x = TransposeAllAxes(x, 0, 1, 3, 2, 4, 5)
 	x = Reshape(x, batch, grid*grid, patch*patch*3) // a convolution whose stride is its size is one matrix product
