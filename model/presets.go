@@ -22,8 +22,15 @@ func Names() []string {
 	return names
 }
 
-// ByName returns a built-in model.
+// ByName returns a built-in model with all its defaults.
 func ByName(name string) (Config, error) {
+	c, err := Preset(name)
+	return c.WithDefaults(), err
+}
+
+// Preset returns a built-in model as it is written down: fields that follow from others are left open, so that a
+// changed width changes them too.
+func Preset(name string) (Config, error) {
 	base, quick := strings.CutSuffix(name, quickGELUSuffix)
 	c, ok := presets[base]
 	if !ok || quick && c.Text.Pool == PoolLast {
@@ -35,7 +42,7 @@ func ByName(name string) (Config, error) {
 			c.Vision.Activation = ""
 		}
 	}
-	return c.WithDefaults(), nil
+	return c, nil
 }
 
 func vit(embed, size, patch, layers, width int, text TextConfig) Config {

@@ -74,9 +74,10 @@ func (c Config) Validate() error {
 
 // Where the optimiser keeps its state in the store, by the path of the parameter it belongs to.
 const (
-	FirstMoment  = "optim/m/"
-	SecondMoment = "optim/v/"
-	Average      = "optim/ema/"
+	StateScope   = "optim/" // all of it
+	FirstMoment  = StateScope + "m/"
+	SecondMoment = StateScope + "v/"
+	Average      = StateScope + "ema/"
 )
 
 // AdamW is the optimiser bound to the parameters of a store (Loshchilov and Hutter, 2019).
@@ -177,10 +178,10 @@ var HyperShape = shapes.Make(dtypes.Float32, 4)
 // Hyper are the numbers of step (from 0) that change from one step to the next: learning rate, the two bias
 // corrections 1−βᵗ with t = step+1, and the average's decay. They are computed in float64 and fed to the graph, so that
 // one compiled graph serves every schedule.
-func (c Config) Hyper(step, total int64) [4]float32 {
+func (c Config) Hyper(curve Curve, step int64) [4]float32 {
 	t := float64(step + 1)
 	return [4]float32{
-		float32(c.LearningRate * c.Schedule.Factor(step, total)),
+		float32(c.LearningRate * curve.Factor(step)),
 		float32(1 - math.Pow(c.Beta1, t)),
 		float32(1 - math.Pow(c.Beta2, t)),
 		float32(math.Min(c.EMA, t/(t+9))), // a short memory at first, or the average would remember the start

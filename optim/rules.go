@@ -81,4 +81,3 @@ func firstMatch(rules []Rule, path string) int {
 	}
 	return -1
 }
-

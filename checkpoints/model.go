@@ -1,0 +1,192 @@
+package checkpoints
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	gml "github.com/gomlx/gomlx/ml/model"
+
+	"tandem/checkpoints/safetensors"
+	"tandem/imaging"
+	"tandem/internal/fault"
+	"tandem/model"
+	"tandem/tokenizer"
+)
+
+// Names inside a model directory.
+const (
+	ModelName     = "model.json"
+	TokenizerName = "tokenizer"
+	AverageName   = "model_ema.safetensors"
+)
+
+const modelFormat = "tandem-model/1"
+
+// Model is everything of a model but its weights: what it takes to build the graph and to feed it.
+type Model struct {
+	Config     model.Config
+	Preprocess Preprocess
+	Tokenizer  tokenizer.Tokenizer
+	// Weights is the file that inference reads: WeightsName, or AverageName where a moving average was kept.
+	Weights string
+	// Source says where the model came from.
+	Source map[string]string
+}
+
+// Preprocess is how an image becomes the tower's input, apart from size, mean and std, which model.Config has.
+type Preprocess struct {
+	Resize        imaging.ResizeMode    `yaml:"resize,omitempty" json:"resize"`
+	Interpolation imaging.Interpolation `yaml:"interpolation,omitempty" json:"interpolation"`
+	Alpha         imaging.AlphaMode     `yaml:"alpha,omitempty" json:"alpha"`
+	Orient        bool                  `yaml:"orient,omitempty" json:"orient,omitempty"`
+	Fill          int                   `yaml:"fill,omitempty" json:"fill,omitempty"`
+}
+
+// WithDefaults fills the fields that zero leaves open with open_clip's.
+func (p Preprocess) WithDefaults() Preprocess {
+	if p.Resize == "" {
+		p.Resize = imaging.Shortest
+	}
+	if p.Interpolation == "" {
+		p.Interpolation = imaging.Bicubic
+	}
+	if p.Alpha == "" {
+		p.Alpha = imaging.AlphaDrop
+	}
+	return p
+}
+
+// Eval is the evaluation transform for a model.
+func (p Preprocess) Eval(v model.VisionConfig) imaging.EvalConfig {
+	c := imaging.EvalConfig{
+		Size: v.ImageSize, Resize: p.Resize, Interpolation: p.Interpolation, Alpha: p.Alpha, Orient: p.Orient, Fill: p.Fill,
+	}
+	for i := range 3 {
+		c.Mean[i], c.Std[i] = float32(v.Mean[i]), float32(v.Std[i])
+	}
+	return c
+}
+
+// modelFile is model.json.
+type modelFile struct {
+	Format     string            `json:"format"`
+	Model      model.Config      `json:"model"`
+	Preprocess Preprocess        `json:"preprocess"`
+	Tokenizer  tokenizerEntry    `json:"tokenizer"`
+	Weights    string            `json:"weights"`
+	Source     map[string]string `json:"source,omitempty"`
+}
+
+type tokenizerEntry struct {
+	Fingerprint string `json:"fingerprint"`
+	Context     int    `json:"context"`
+}
+
+// Write puts model.json and the tokenizer's files into a directory that WriteDir is filling; the weights are the
+// caller's to add.
+func (m Model) Write(dir string) error {
+	if m.Weights == "" {
+		m.Weights = WeightsName
+	}
+	file := modelFile{
+		Format: modelFormat, Model: m.Config, Preprocess: m.Preprocess, Weights: m.Weights, Source: m.Source,
+		Tokenizer: tokenizerEntry{m.Tokenizer.Fingerprint(), m.Config.Text.Context},
+	}
+	if err := WriteJSON(filepath.Join(dir, ModelName), file); err != nil {
+		return err
+	}
+	return m.Tokenizer.Save(filepath.Join(dir, TokenizerName))
+}
+
+// IsModelDir reports whether dir holds a model of tandem's.
+func IsModelDir(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, ModelName))
+	return err == nil
+}
+
+// ReadModel reads everything but the weights of a model directory, and checks that the tokenizer is the one the model
+// was trained with.
+func ReadModel(dir string) (Model, error) {
+	var file modelFile
+	path := filepath.Join(dir, ModelName)
+	if err := ReadJSON(path, &file); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return Model{}, fault.Userf("%s is not a model directory: it has no %s", dir, ModelName)
+		}
+		return Model{}, fault.User(err)
+	}
+	if file.Format != modelFormat {
+		return Model{}, fault.Userf("%s: format %q is not %q", path, file.Format, modelFormat)
+	}
+	tok, err := tokenizer.Load(filepath.Join(dir, TokenizerName))
+	if err != nil {
+		return Model{}, err
+	}
+	if got := tok.Fingerprint(); got != file.Tokenizer.Fingerprint {
+		return Model{}, fault.Userf("%s is not the tokenizer that the model was trained with (fingerprint %.12s, want %.12s)",
+			filepath.Join(dir, TokenizerName), got, file.Tokenizer.Fingerprint)
+	}
+	c := file.Model.WithDefaults()
+	if err := c.Validate(); err != nil {
+		return Model{}, fault.Userf("%s: %w", path, err)
+	}
+	return Model{c, file.Preprocess.WithDefaults(), tok, file.Weights, file.Source}, nil
+}
+
+// LoadStore reads the weights that inference uses into a new store, as float32.
+func (m Model) LoadStore(dir string) (*gml.Store, error) {
+	file, err := safetensors.Open(filepath.Join(dir, m.Weights))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	params := m.Config.Params()
+	if len(file.Tensors()) != len(params) {
+		return nil, fault.Userf("%s holds %d tensors, the model of %s has %d", file.Path(), len(file.Tensors()), ModelName, len(params))
+	}
+	store := gml.NewStore()
+	for _, p := range params {
+		info, ok := file.Lookup(p.Path)
+		if !ok {
+			return nil, fault.Userf("%s: tensor %s is missing", file.Path(), p.Path)
+		}
+		value, err := ReadTensorAs(file, info, p.Shape().DType)
+		if err != nil {
+			return nil, err
+		}
+		if err := model.AddVariable(store, p, value); err != nil {
+			return nil, fault.Userf("%s: %w", file.Path(), err)
+		}
+	}
+	return store, nil
+}
+
+// Resolve finds a model directory from what a user names: the directory itself, a run, or its checkpoints. warn gets
+// a line for each broken checkpoint passed over.
+func Resolve(path string, warn func(string)) (string, error) {
+	if IsModelDir(path) {
+		return path, nil
+	}
+	for _, root := range []string{path, filepath.Join(path, CheckpointsName)} {
+		_, dir, skipped, ok, err := Root{Dir: root}.Newest()
+		if err != nil {
+			return "", err
+		}
+		for _, bad := range skipped {
+			warn(bad.Error())
+		}
+		if ok {
+			return dir, nil
+		}
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return "", fault.Userf("%s does not exist: give a checkpoint's directory or a run's", path)
+	}
+	return "", fault.Userf("%s is not a checkpoint and holds none: give a directory with %s, or a run's", path, ModelName)
+}
+
+// CheckpointsName is where a run keeps its step directories.
+const CheckpointsName = "checkpoints"

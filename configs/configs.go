@@ -1,0 +1,285 @@
+// Package configs nests every part's own configuration into one Experiment, and finds recipes: YAML files, of which
+// some are embedded in the program. A recipe may be derived from another by a few lines (base). Unknown keys are errors.
+package configs
+
+import (
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"tandem/checkpoints"
+	"tandem/data"
+	"tandem/eval"
+	"tandem/internal/fault"
+	"tandem/internal/strictyaml"
+	"tandem/loss"
+	"tandem/model"
+	"tandem/optim"
+	"tandem/train"
+)
+
+// Experiment is everything that decides a training.
+type Experiment struct {
+	// Base is the recipe that this one changes.
+	Base string `yaml:"base,omitempty" json:"base,omitempty"`
+	Name string `yaml:"name" json:"name"`
+
+	Dataset    DatasetConfig          `yaml:"dataset,omitempty" json:"dataset"`
+	Model      ModelConfig            `yaml:"model" json:"model"`
+	Preprocess checkpoints.Preprocess `yaml:"preprocess,omitempty" json:"preprocess"`
+	Tokenizer  TokenizerConfig        `yaml:"tokenizer,omitempty" json:"tokenizer"`
+	Data       data.Config            `yaml:"data" json:"data"`
+	Loss       loss.Config            `yaml:"loss,omitempty" json:"loss"`
+	Optim      optim.Config           `yaml:"optim,omitempty" json:"optim"`
+	Train      train.Config           `yaml:"train" json:"train"`
+	Eval       EvalConfig             `yaml:"eval,omitempty" json:"eval"`
+}
+
+// ModelConfig is a model.Config that may start from a built-in one.
+type ModelConfig struct {
+	Preset       string `yaml:"preset,omitempty" json:"preset,omitempty"`
+	model.Config `yaml:",inline"`
+}
+
+// TokenizerConfig chooses the vocabulary.
+type TokenizerConfig struct {
+	// Kind is clip (CLIP's 49,408 ids), train (a byte-pair vocabulary trained on the captions) or a directory.
+	Kind string `yaml:"kind,omitempty" json:"kind"`
+	// Vocab is the size of a trained vocabulary.
+	Vocab int `yaml:"vocab,omitempty" json:"vocab,omitempty"`
+}
+
+// EvalConfig says what is evaluated during and after training.
+type EvalConfig struct {
+	// Hook lists the tasks that run every train.eval_every; Final the ones that run at the end. Each entry is a task's
+	// or a suite's name, or a file.
+	Hook  []string `yaml:"hook,omitempty" json:"hook,omitempty"`
+	Final []string `yaml:"final,omitempty" json:"final,omitempty"`
+}
+
+//go:embed recipes/*.yaml
+var recipes embed.FS
+
+// Names lists the embedded recipes.
+func Names() []string {
+	entries, _ := fs.Glob(recipes, "recipes/*.yaml")
+	for i, e := range entries {
+		entries[i] = strings.TrimSuffix(filepath.Base(e), ".yaml")
+	}
+	slices.Sort(entries)
+	return entries
+}
+
+// Load finds a recipe by name or path, lays it over its base, applies assignments of the form path=value, fills
+// defaults and validates.
+func Load(nameOrPath string, assignments ...string) (Experiment, error) {
+	merged, err := loadMap(nameOrPath, nil)
+	if err != nil {
+		return Experiment{}, err
+	}
+	for _, a := range assignments {
+		over, err := strictyaml.Override(a, &Experiment{})
+		if err != nil {
+			return Experiment{}, err
+		}
+		merged = strictyaml.Merge(merged, over)
+	}
+	if merged, err = applyPreset(merged); err != nil {
+		return Experiment{}, err
+	}
+	var e Experiment
+	if err := strictyaml.DecodeInto(nameOrPath, merged, &e); err != nil {
+		return Experiment{}, err
+	}
+	e = e.withDefaults()
+	if err := e.Validate(); err != nil {
+		return Experiment{}, fault.Userf("%s: %w", nameOrPath, err)
+	}
+	return e, nil
+}
+
+// loadMap reads a recipe and the chain of its bases.
+func loadMap(nameOrPath string, chain []string) (strictyaml.Map, error) {
+	if slices.Contains(chain, nameOrPath) {
+		return nil, fault.Userf("recipe %s is its own base: %s", nameOrPath, strings.Join(append(chain, nameOrPath), " → "))
+	}
+	name, content, err := read(nameOrPath)
+	if err != nil {
+		return nil, err
+	}
+	m, err := strictyaml.DecodeMap(name, content, &Experiment{})
+	if err != nil {
+		return nil, err
+	}
+	base, _ := m["base"].(string)
+	if base == "" {
+		return m, nil
+	}
+	if isPath(base) && !filepath.IsAbs(base) {
+		base = filepath.Join(filepath.Dir(name), base)
+	}
+	below, err := loadMap(base, append(chain, nameOrPath))
+	if err != nil {
+		return nil, err
+	}
+	return strictyaml.Merge(below, m), nil
+}
+
+func isPath(s string) bool {
+	return strings.ContainsRune(s, filepath.Separator) || strings.HasSuffix(s, ".yaml") || strings.HasSuffix(s, ".yml")
+}
+
+// read returns a recipe's content and the name to use in messages.
+func read(nameOrPath string) (string, []byte, error) {
+	if !isPath(nameOrPath) {
+		content, err := recipes.ReadFile("recipes/" + nameOrPath + ".yaml")
+		if err != nil {
+			return "", nil, fault.Userf("recipe %q is unknown: use one of %s, or the path of a YAML file", nameOrPath, strings.Join(Names(), ", "))
+		}
+		return nameOrPath + ".yaml", content, nil
+	}
+	content, err := os.ReadFile(nameOrPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, fault.Userf("recipe %s does not exist", nameOrPath)
+	}
+	return nameOrPath, content, err
+}
+
+// applyPreset lays the model section over the built-in model it names.
+func applyPreset(m strictyaml.Map) (strictyaml.Map, error) {
+	section, _ := m["model"].(strictyaml.Map)
+	name, _ := section["preset"].(string)
+	if name == "" {
+		return m, nil
+	}
+	preset, err := model.Preset(name)
+	if err != nil {
+		return nil, fault.Userf("model.preset: %w", err)
+	}
+	content, err := yaml.Marshal(preset)
+	if err != nil {
+		return nil, err
+	}
+	below := strictyaml.Map{}
+	if err := yaml.Unmarshal(content, &below); err != nil {
+		return nil, err
+	}
+	return strictyaml.Merge(m, strictyaml.Map{"model": strictyaml.Merge(below, section)}), nil
+}
+
+// withDefaults fills what zero leaves open, and derives what one part must share with another.
+func (e Experiment) withDefaults() Experiment {
+	if e.Tokenizer.Kind == "" {
+		e.Tokenizer.Kind = TokenizerCLIP
+	}
+	if e.Tokenizer.Kind == TokenizerTrain && e.Model.Text.Vocab == 0 {
+		e.Model.Text.Vocab = e.Tokenizer.Vocab
+	}
+	e.Model.Config = e.Model.Config.WithDefaults()
+	e.Preprocess = e.Preprocess.WithDefaults()
+	if e.Data.Image.Size == 0 {
+		e.Data.Image.Size = e.Model.Vision.ImageSize
+	}
+	e.Data = e.Data.WithDefaults()
+	e.Loss = e.Loss.WithDefaults()
+	e.Optim = e.Optim.WithDefaults()
+	e.Train = e.Train.WithDefaults()
+	return e
+}
+
+// Kinds of tokenizer.
+const (
+	TokenizerCLIP  = "clip"
+	TokenizerTrain = "train"
+)
+
+// Validate reports the first thing that is wrong, naming the key.
+func (e Experiment) Validate() error {
+	switch {
+	case e.Name == "":
+		return fmt.Errorf("name is missing")
+	case e.Tokenizer.Kind == TokenizerTrain && e.Tokenizer.Vocab < 600:
+		return fmt.Errorf("tokenizer.vocab is %d: a trained vocabulary needs at least 600, the bytes take 514", e.Tokenizer.Vocab)
+	case e.Tokenizer.Kind == TokenizerTrain && e.Tokenizer.Vocab != e.Model.Text.Vocab:
+		return fmt.Errorf("tokenizer.vocab %d and model.text.vocab %d differ", e.Tokenizer.Vocab, e.Model.Text.Vocab)
+	case e.Data.Image.Size != e.Model.Vision.ImageSize:
+		return fmt.Errorf("data.image.size %d and model.vision.image_size %d differ", e.Data.Image.Size, e.Model.Vision.ImageSize)
+	case e.Loss.Name == loss.SigLIP && e.Model.LogitBiasInit == nil:
+		return fmt.Errorf("loss.name siglip needs model.logit_bias_init (SigLIP's is -10)")
+	}
+	return errors.Join(firstError(
+		e.Model.Config.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData,
+	))
+}
+
+// validateData checks the data section; its sources may still be open where a data set is to be built.
+func (e Experiment) validateData() error {
+	d := e.Data
+	if len(d.Sources) == 0 && e.Dataset.Name != "" {
+		d.Sources = []data.SourceConfig{{Shards: e.Dataset.Name}}
+		d = d.WithDefaults()
+	}
+	return d.Validate()
+}
+
+func firstError(checks ...func() error) error {
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// free lists the keys that may change between a run and its resumption: they change no weight.
+var free = []string{
+	"base", "name", "eval.hook", "eval.final",
+	"train.save_every", "train.eval_every", "train.keep", "train.keep_every", "train.max_bad_steps",
+	"data.workers", "data.prefetch", "data.cache.bytes",
+}
+
+// Identity is the part of the configuration that decides weights and data, flattened to dotted keys.
+func (e Experiment) Identity() (map[string]any, error) {
+	content, err := json.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	var tree map[string]any
+	if err := json.Unmarshal(content, &tree); err != nil {
+		return nil, err
+	}
+	flat := map[string]any{}
+	flatten("", tree, flat)
+	for _, key := range free {
+		delete(flat, key)
+	}
+	return flat, nil
+}
+
+func flatten(prefix string, v any, into map[string]any) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		into[prefix] = v
+		return
+	}
+	for k, child := range m {
+		path := k
+		if prefix != "" {
+			path = prefix + "." + k
+		}
+		flatten(path, child, into)
+	}
+}
+
+// YAML is the whole configuration as a recipe file would have it.
+func (e Experiment) YAML() ([]byte, error) { return yaml.Marshal(e) }
+
+var _ = eval.Task{}

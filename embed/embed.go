@@ -1,0 +1,231 @@
+// Package embed opens a trained CLIP behind plain Go methods: images to rows, texts to rows, an image to the
+// probabilities of labels. It is what an application imports.
+package embed
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/gomlx/compute"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	gml "github.com/gomlx/gomlx/ml/model"
+
+	"tandem/backend"
+	"tandem/checkpoints"
+	"tandem/internal/fault"
+	"tandem/model"
+)
+
+// Model is an open CLIP. Its methods may be called from several goroutines; graphs run one at a time.
+type Model struct {
+	checkpoints.Model
+	// Dir is where it was loaded from, "" for a model in training.
+	Dir string
+
+	store   *gml.Store
+	scale   float64
+	images  *gml.Exec
+	texts   *gml.Exec
+	batch   int
+	workers int
+	mu      sync.Mutex // guards the executors and the store
+}
+
+// Option changes how a model is opened.
+type Option func(*options)
+
+type options struct {
+	backend compute.Backend
+	open    backend.Options
+	batch   int
+	workers int
+	warn    func(string)
+}
+
+// WithBackend uses an open backend instead of finding one.
+func WithBackend(b compute.Backend) Option { return func(o *options) { o.backend = b } }
+
+// WithBackendOptions says how to find one: by name, without downloads.
+func WithBackendOptions(open backend.Options) Option { return func(o *options) { o.open = open } }
+
+// WithBatch sets how many images or texts are encoded at a time; the default is 64.
+func WithBatch(n int) Option { return func(o *options) { o.batch = n } }
+
+// WithWorkers sets how many goroutines decode images; the default is one for each processor.
+func WithWorkers(n int) Option { return func(o *options) { o.workers = n } }
+
+// WithWarnings receives lines worth telling the user: a broken checkpoint passed over, for example.
+func WithWarnings(warn func(string)) Option { return func(o *options) { o.warn = warn } }
+
+func collect(opts []Option) options {
+	o := options{batch: 64, workers: runtime.GOMAXPROCS(0), warn: func(string) {}}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return o
+}
+
+// Load opens the model in a directory: a checkpoint, or a run, whose newest good checkpoint is taken.
+func Load(path string, opts ...Option) (*Model, error) {
+	o := collect(opts)
+	dir, err := checkpoints.Resolve(path, o.warn)
+	if err != nil {
+		return nil, err
+	}
+	m, err := checkpoints.ReadModel(dir)
+	if err != nil {
+		return nil, err
+	}
+	store, err := m.LoadStore(dir)
+	if err != nil {
+		return nil, err
+	}
+	if o.backend == nil {
+		b, err := backend.Open(context.Background(), o.open)
+		if err != nil {
+			return nil, err
+		}
+		o.backend = b.Backend
+	}
+	loaded, err := New(m, store, append(opts, WithBackend(o.backend))...)
+	if err != nil {
+		return nil, err
+	}
+	loaded.Dir = dir
+	return loaded, nil
+}
+
+// New serves a model whose weights are in a store already: one in training. The store's weights may change between
+// calls, not during one.
+func New(m checkpoints.Model, store *gml.Store, opts ...Option) (*Model, error) {
+	o := collect(opts)
+	if o.backend == nil {
+		return nil, fmt.Errorf("embed: a model in memory needs a backend")
+	}
+	m.Config.Text.Lengths = inferenceLengths(m.Config.Text)
+	e := &Model{Model: m, store: store, batch: o.batch, workers: o.workers}
+	var err error
+	e.images, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, images *Node) *Node {
+		return model.L2Normalise(m.Config.EncodeImages(scope, images, model.Run{}))
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.texts, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, tokens *Node) *Node {
+		return model.L2Normalise(m.Config.EncodeTexts(scope, tokens, model.Run{}))
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.images.WithName("encode images").SetMaxCache(-1)
+	e.texts.WithName("encode texts").SetMaxCache(-1)
+	return e, nil
+}
+
+// inferenceLengths adds the text lengths that short captions are cut to.
+func inferenceLengths(t model.TextConfig) []int {
+	lengths := slices.Clone(t.Lengths)
+	for _, n := range []int{16, 32} {
+		if n < t.Context && !slices.Contains(lengths, n) {
+			lengths = append(lengths, n)
+		}
+	}
+	slices.Sort(lengths)
+	return lengths
+}
+
+// Scale is the temperature: similarities times Scale are logits.
+func (m *Model) Scale() float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var scale float64
+	v := m.store.GetVariable("/logit_scale")
+	if v == nil {
+		return 1
+	}
+	tensors.MustConstFlatData(v.MustValue(), func(flat []float32) { scale = exp(flat[0]) })
+	return scale
+}
+
+// Dim is the length of a row.
+func (m *Model) Dim() int { return m.Config.EmbedDim }
+
+// run executes a graph and returns its [n, E] output as rows. n may be less than the batch the graph ran on.
+func (m *Model) run(exec *gml.Exec, input *tensors.Tensor, n int) ([][]float32, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	outputs, err := exec.Call(input)
+	if err != nil {
+		return nil, err
+	}
+	defer outputs[0].FinalizeAll()
+	rows := make([][]float32, n)
+	err = tensors.ConstFlatData(outputs[0], func(flat []float32) {
+		dim := len(flat) / outputs[0].Shape().Dim(0)
+		kept := slices.Clone(flat[:n*dim])
+		for i := range rows {
+			rows[i] = kept[i*dim : (i+1)*dim : (i+1)*dim]
+		}
+	})
+	return rows, err
+}
+
+// padTo is the batch that n inputs run in: the next power of two, so that few graphs are compiled, at most the limit.
+func padTo(n, limit int) int {
+	size := 1
+	for size < n {
+		size *= 2
+	}
+	return min(size, max(limit, n))
+}
+
+// EncodeTexts returns a row for each text, of length 1.
+func (m *Model) EncodeTexts(ctx context.Context, texts []string) ([][]float32, error) {
+	rows := make([][]float32, 0, len(texts))
+	for chunk := range slices.Chunk(texts, m.batch) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		encoded, err := m.encodeTextBatch(chunk)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, encoded...)
+	}
+	return rows, nil
+}
+
+func (m *Model) encodeTextBatch(texts []string) ([][]float32, error) {
+	context, batch := m.Config.Text.Context, padTo(len(texts), m.batch)
+	tokens := make([]int32, batch*context)
+	longest := 1
+	for i := range batch {
+		text := texts[min(i, len(texts)-1)] // padding repeats the last text
+		longest = max(longest, m.Tokenizer.Encode(tokens[i*context:(i+1)*context], text))
+	}
+	length := m.Config.Text.CutLength(longest)
+	cut := make([]int32, 0, batch*length)
+	for i := range batch {
+		cut = append(cut, tokens[i*context:i*context+length]...)
+	}
+	return m.run(m.texts, tensors.FromFlatDataAndDimensions(cut, batch, length), len(texts))
+}
+
+// checkLabels refuses label sets that cannot be told apart.
+func checkLabels(labels []string) error {
+	if len(labels) == 0 {
+		return fault.Userf("no labels: give at least one")
+	}
+	seen := map[string]bool{}
+	for _, l := range labels {
+		if seen[l] {
+			return fault.Userf("label %q appears twice", l)
+		}
+		seen[l] = true
+	}
+	return nil
+}

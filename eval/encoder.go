@@ -1,0 +1,57 @@
+// Package eval measures what a pair of encoders knows: zero-shot classification with prompt templates and ensembles,
+// retrieval in both directions, and reports of both for machines and for people. It sees a model through two methods
+// and knows neither GoMLX nor checkpoints.
+package eval
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"tandem/internal/zeroshot"
+)
+
+// Encoder turns images and texts into rows of one space, each of length 1.
+type Encoder interface {
+	zeroshot.TextEncoder
+	// EncodeImageSeq yields one row for each encoded image file (JPEG, PNG, …), in order. A file that cannot be decoded
+	// yields an ImageError in its place and the sequence goes on; any other error ends it.
+	EncodeImageSeq(ctx context.Context, images iter.Seq2[[]byte, error]) iter.Seq2[[]float32, error]
+}
+
+// ImageError is an error about one image only: evaluation counts it by its reason and goes on.
+type ImageError interface {
+	error
+	ImageReason() string // a short class of reasons: "truncated", "format"
+}
+
+// Class is one answer of a classification.
+type Class = zeroshot.Class
+
+// Example is one image of a labelled or captioned set.
+type Example struct {
+	ID       string
+	Image    []byte // an encoded file
+	Captions []string
+	Labels   map[string]string // metadata columns
+}
+
+// Dataset is a set to evaluate on. Examples come in a fixed order and can be read again.
+type Dataset interface {
+	Examples(ctx context.Context) iter.Seq2[Example, error]
+}
+
+// checkRows guards against an encoder that returns fewer rows than it was asked for.
+func checkRows(got, want int, what string) error {
+	if got != want {
+		return fmt.Errorf("the encoder returned %d rows for %d %s", got, want, what)
+	}
+	return nil
+}
+
+// sortedKeys lists a map's keys in order.
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
+}

@@ -1,0 +1,60 @@
+package imaging
+
+// Resizer resizes pictures as Pillow's Image.resize does and keeps its buffers. The zero value is ready. It is not
+// safe for concurrent use.
+type Resizer struct {
+	r       resampler
+	out     Picture
+	scratch []byte
+}
+
+// Resize returns p scaled to w×h pixels in its own mode. Palette and bilevel pictures are resized by Nearest whatever
+// f says, and colours are weighed by their alpha, as Pillow does. The result belongs to the resizer and holds until
+// the next call.
+func (r *Resizer) Resize(p *Picture, w, h int, f Interpolation) *Picture {
+	pix := r.out.Pix
+	r.out = *p
+	r.out.Pix = pix
+	r.out.resize(p.Mode, w, h)
+	r.resize(r.out.Pix, p, whole(p.plane(), w, h, f))
+	return &r.out
+}
+
+// resize writes a window of p in p's mode.
+func (r *Resizer) resize(dst []byte, p *Picture, win window) {
+	src := p.plane()
+	same := win.w == p.Width && win.h == p.Height && win.box == [4]float64{0, 0, float64(p.Width), float64(p.Height)}
+	if p.Mode == Bilevel || p.Mode == Palette || same {
+		win.f = Nearest
+	}
+	if win.f == Nearest || p.Mode != RGBA && p.Mode != GrayAlpha {
+		r.r.resample(dst, src, win, p.Mode == Gray16)
+		return
+	}
+	r.scratch = grow(r.scratch, len(p.Pix))
+	premultiply(r.scratch, p.Pix, src.n)
+	src.pix = r.scratch
+	r.r.resample(dst, src, win, false)
+	unpremultiply(dst[:(win.x1-win.x0)*(win.y1-win.y0)*src.n], src.n)
+}
+
+// Fit returns p scaled down so that its shortest side (or its longest) is at most size pixels, which is how shards
+// are made smaller; a picture that fits is returned as it is. The pixels become RGB, over white where transparent.
+func (r *Resizer) Fit(p *Picture, size int, longest bool, f Interpolation) *Picture {
+	side := min(p.Width, p.Height)
+	if longest {
+		side = max(p.Width, p.Height)
+	}
+	if side <= size {
+		return p
+	}
+	w := max(1, p.Width*size/side)
+	h := max(1, p.Height*size/side)
+	rgb := &Picture{Format: p.Format, Orientation: p.Orientation}
+	rgb.resize(RGB, p.Width, p.Height)
+	p.Over(rgb.Pix, White)
+	return r.Resize(rgb, w, h, f)
+}
+
+// White is the background that alpha is laid over by default.
+var White = [3]uint8{255, 255, 255}

@@ -1,0 +1,2 @@
+// Package tokenizer turns captions into ids.
+package tokenizer

@@ -1,0 +1,70 @@
+package train
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/gomlx/compute/dtypes"
+
+	"tandem/internal/duration"
+)
+
+// Config is the course of a training, apart from model, data, loss and optimiser.
+type Config struct {
+	// Length is how long to train.
+	Length duration.Duration `yaml:"length" json:"length"`
+	// Seed of the initial weights and of patch dropout. (The data have a seed of their own.)
+	Seed uint64 `yaml:"seed" json:"seed"`
+	// Precision of activations and matrix products: float32 or bfloat16. Weights and optimiser state are float32.
+	Precision string `yaml:"precision" json:"precision"`
+	// Rematerialise recomputes each transformer block in the backward pass: less memory, about a third more work.
+	Rematerialise bool `yaml:"rematerialise,omitempty" json:"rematerialise,omitempty"`
+
+	SaveEvery duration.Duration `yaml:"save_every" json:"save_every"`
+	EvalEvery duration.Duration `yaml:"eval_every" json:"eval_every"`
+	// Keep is how many checkpoints to keep, KeepEvery spares every step it divides.
+	Keep      int   `yaml:"keep" json:"keep"`
+	KeepEvery int64 `yaml:"keep_every,omitempty" json:"keep_every,omitempty"`
+
+	// MaxBadSteps stops the run after that many steps in a row whose loss or gradients were not finite.
+	MaxBadSteps int `yaml:"max_bad_steps" json:"max_bad_steps"`
+}
+
+// WithDefaults fills the fields that zero leaves open.
+func (c Config) WithDefaults() Config {
+	if c.Precision == "" {
+		c.Precision = "float32"
+	}
+	if c.Keep == 0 {
+		c.Keep = 2
+	}
+	if c.MaxBadSteps == 0 {
+		c.MaxBadSteps = 10
+	}
+	return c
+}
+
+// Validate reports the first thing that is wrong, naming the field.
+func (c Config) Validate() error {
+	switch {
+	case c.Length.IsZero():
+		return fmt.Errorf("train.length is not set: write \"700 steps\" or \"10 epochs\", for example")
+	case c.Length.IsPercent():
+		return fmt.Errorf("train.length %s is a percentage of nothing: write steps, examples or epochs", c.Length)
+	case !slices.Contains([]string{"float32", "bfloat16"}, c.Precision):
+		return fmt.Errorf("train.precision %q is unknown: use float32 or bfloat16", c.Precision)
+	case c.Keep < 0:
+		return fmt.Errorf("train.keep must not be negative: %d", c.Keep)
+	case c.MaxBadSteps < 0:
+		return fmt.Errorf("train.max_bad_steps must not be negative: %d", c.MaxBadSteps)
+	}
+	return nil
+}
+
+// DType is the precision as a GoMLX type.
+func (c Config) DType() dtypes.DType {
+	if c.Precision == "bfloat16" {
+		return dtypes.BFloat16
+	}
+	return dtypes.Float32
+}

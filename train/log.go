@@ -1,0 +1,235 @@
+package train
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"tandem/internal/atomicfile"
+)
+
+// Float is a number that JSON shows as null where it is not finite.
+type Float float64
+
+// MarshalJSON implements json.Marshaler.
+func (f Float) MarshalJSON() ([]byte, error) {
+	if math.IsNaN(float64(f)) || math.IsInf(float64(f), 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(f))
+}
+
+// Record is one step's line in the metrics log.
+type Record struct {
+	Step     int64   `json:"step"`
+	Total    int64   `json:"-"`
+	Examples int64   `json:"examples"`
+	Epoch    float64 `json:"epoch"`
+	Metrics
+	LearningRate    float64 `json:"lr"`
+	ImagesPerSecond float64 `json:"images_per_s"`
+	Wait            float64 `json:"wait_s"` // for data
+	Seconds         float64 `json:"step_s"` // without wait and compile
+	Compile         float64 `json:"compile_s,omitempty"`
+}
+
+// Logger writes a training's numbers: one JSON line a step to a file, and what a person wants to see to a console.
+type Logger struct {
+	file     *os.File
+	buffer   *bufio.Writer
+	console  io.Writer
+	terminal bool
+
+	began     time.Time
+	lastPrint time.Time
+	recent    window
+	compile   float64
+}
+
+// printEvery is the time between console lines where the console is not a terminal.
+const printEvery = 5 * time.Second
+
+// OpenLogger continues the metrics file at path after step, dropping later lines: steps that a killed run logged but did
+// not save are trained again. console may be nil.
+func OpenLogger(path string, step int64, console io.Writer, terminal bool) (*Logger, error) {
+	if err := truncateLog(path, step); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if console == nil {
+		console = io.Discard
+	}
+	return &Logger{file: file, buffer: bufio.NewWriter(file), console: console, terminal: terminal, began: time.Now()}, nil
+}
+
+// truncateLog keeps the lines of steps up to step, and of no line that is broken.
+func truncateLog(path string, step int64) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var kept bytes.Buffer
+	for line := range bytes.Lines(data) {
+		var at struct{ Step *int64 }
+		if json.Unmarshal(line, &at) == nil && at.Step != nil && *at.Step <= step && bytes.HasSuffix(line, []byte("\n")) {
+			kept.Write(line)
+		}
+	}
+	if kept.Len() == len(data) {
+		return nil
+	}
+	return atomicfile.WriteFile(path, kept.Bytes(), 0o644)
+}
+
+// Step logs a step; the console sees one now and then, the last one always.
+func (l *Logger) Step(r Record, last bool) error {
+	if err := l.line(r); err != nil {
+		return err
+	}
+	l.recent.add(r)
+	if r.Compile > 0 {
+		l.clearLine()
+		fmt.Fprintf(l.console, "compiled the training step in %.1f s\n", r.Compile)
+	}
+	if !r.Finite {
+		l.clearLine()
+		fmt.Fprintf(l.console, "step %d: loss or gradients are not finite; the weights stay as they were\n", r.Step)
+	}
+	now := time.Now()
+	interval := printEvery
+	if l.terminal {
+		interval = 200 * time.Millisecond
+	}
+	if !last && r.Step > 1 && now.Sub(l.lastPrint) < interval {
+		return nil
+	}
+	l.lastPrint = now
+	l.print(r, last)
+	return nil
+}
+
+func (l *Logger) print(r Record, last bool) {
+	speed, waitShare := l.recent.speed()
+	left := time.Duration(float64(r.Total-r.Step) * l.recent.secondsPerStep() * float64(time.Second)).Round(time.Second)
+	text := fmt.Sprintf("step %d/%d  epoch %.2f  loss %.4f  in-batch %.1f%%  lr %.2e  |g| %.2f  %.1f images/s  wait %.1f%%  %s left",
+		r.Step, r.Total, r.Epoch, r.Loss, 100*r.Accuracy, r.LearningRate, r.GradientNorm, speed, 100*waitShare, left)
+	if l.terminal && !last {
+		fmt.Fprintf(l.console, "\r\x1b[K%s", text)
+		return
+	}
+	l.clearLine()
+	fmt.Fprintln(l.console, text)
+}
+
+func (l *Logger) clearLine() {
+	if l.terminal {
+		fmt.Fprint(l.console, "\r\x1b[K")
+	}
+}
+
+// Event logs what a hook returned.
+func (l *Logger) Event(name string, step int64, took time.Duration, values map[string]float64) error {
+	entry := map[string]any{"step": step, "event": name, "seconds": took.Seconds()}
+	for k, v := range values {
+		entry[name+"/"+k] = Float(v)
+	}
+	if err := l.line(entry); err != nil {
+		return err
+	}
+	l.clearLine()
+	fmt.Fprintf(l.console, "%s after step %d: %s (%.1f s)\n", name, step, formatValues(values), took.Seconds())
+	return l.Flush()
+}
+
+// formatValues prints "acc1 30.8%  loss 2.1": shares as percentages.
+func formatValues(values map[string]float64) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(values)) {
+		if v := values[k]; v >= 0 && v <= 1 {
+			parts = append(parts, fmt.Sprintf("%s %.1f%%", k, 100*v))
+		} else {
+			parts = append(parts, fmt.Sprintf("%s %.4g", k, v))
+		}
+	}
+	return strings.Join(parts, "  ")
+}
+
+// Saved logs a checkpoint. The log is on disk before the checkpoint counts.
+func (l *Logger) Saved(dir string, step int64, took time.Duration) error {
+	if err := l.line(map[string]any{"step": step, "event": "checkpoint", "seconds": took.Seconds()}); err != nil {
+		return err
+	}
+	l.clearLine()
+	fmt.Fprintf(l.console, "saved %s (%.1f s)\n", dir, took.Seconds())
+	return l.Flush()
+}
+
+func (l *Logger) line(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err := l.buffer.Write(append(data, '\n')); err != nil {
+		return fmt.Errorf("write %s: %w", l.file.Name(), err)
+	}
+	return nil
+}
+
+// Flush puts the lines so far into the file.
+func (l *Logger) Flush() error {
+	if err := l.buffer.Flush(); err != nil {
+		return fmt.Errorf("write %s: %w", l.file.Name(), err)
+	}
+	return nil
+}
+
+// Close flushes and closes the file.
+func (l *Logger) Close() error {
+	return errors.Join(l.Flush(), l.file.Close())
+}
+
+// window averages the last steps' times.
+type window struct {
+	steps [32]Record
+	n     int
+}
+
+func (w *window) add(r Record) {
+	w.steps[w.n%len(w.steps)] = r
+	w.n++
+}
+
+func (w *window) sums() (images, seconds, wait float64) {
+	for _, r := range w.steps[:min(w.n, len(w.steps))] {
+		images += r.ImagesPerSecond * (r.Seconds + r.Wait)
+		seconds += r.Seconds + r.Wait
+		wait += r.Wait
+	}
+	return images, seconds, wait
+}
+
+func (w *window) speed() (imagesPerSecond, waitShare float64) {
+	images, seconds, wait := w.sums()
+	return images / seconds, wait / seconds
+}
+
+func (w *window) secondsPerStep() float64 {
+	_, seconds, _ := w.sums()
+	return seconds / float64(min(w.n, len(w.steps)))
+}

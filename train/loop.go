@@ -1,0 +1,189 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"tandem/checkpoints"
+	"tandem/internal/prng"
+	"tandem/optim"
+)
+
+// Batches delivers a training's batches in order.
+type Batches interface {
+	// Next returns the next batch. It blocks until one is ready and is called from one goroutine.
+	Next(ctx context.Context) (Batch, error)
+	// Recycle takes back the memory of a batch that is no longer needed.
+	Recycle(Batch)
+}
+
+// Batch is one step's input with the place it came from.
+type Batch struct {
+	Input
+	// Cursor is where to go on after this batch, as the source wants it back on resume.
+	Cursor json.RawMessage
+	// Epoch is how often the data have been seen after this batch.
+	Epoch float64
+	// Source is the source's own handle, for Recycle.
+	Source any
+}
+
+// Hook is something that happens between steps, on a schedule: an evaluation, for example.
+type Hook struct {
+	Name  string
+	Every int64 // steps; 0: only at the end
+	// Run returns numbers for the log. step is the number of steps done.
+	Run func(ctx context.Context, step int64) (map[string]float64, error)
+}
+
+// Trainer runs the loop. The order after each step is fixed: finite check, log, checkpoint, hooks.
+type Trainer struct {
+	Config  Config
+	Stepper *Stepper
+	Curve   optim.Curve
+	Batches Batches
+	Rows    int64 // of the data set, for durations in epochs
+	Batch   int64 // pairs a step
+
+	// Total is the length of the schedule in steps; the run stops at Stop, which may be earlier.
+	Total, Stop int64
+	// SaveEvery is in steps; the last step is always saved.
+	SaveEvery int64
+
+	Root checkpoints.Root
+	// Export writes what makes a step directory a model beside its weights: configuration, tokenizer.
+	Export func(dir string) error
+	// Identity is the part of the configuration that must not change on resume, flattened to dotted keys.
+	Identity map[string]any
+	// Versions of everything that can change a number.
+	Versions map[string]string
+
+	Hooks []Hook
+	Log   *Logger
+
+	state State
+	clock clock
+}
+
+// ErrInterrupted is returned when the context was cancelled: the step under way was finished and saved.
+var ErrInterrupted = errors.New("interrupted")
+
+// ErrDiverged is returned when too many steps in a row were not finite.
+var ErrDiverged = errors.New("loss or gradients stayed non-finite")
+
+// Run trains from the current state to Stop.
+func (t *Trainer) Run(ctx context.Context) error {
+	t.clock.start()
+	if t.state.Step >= t.Stop {
+		return nil
+	}
+	saved := t.state.Step
+	bad := 0
+	for t.state.Step < t.Stop {
+		record, err := t.step(ctx)
+		if err != nil {
+			return t.fail(ctx, err)
+		}
+		if record.Finite {
+			bad = 0
+		} else if bad++; bad > t.Config.MaxBadSteps {
+			return fmt.Errorf("%w for %d steps up to step %d: lower optim.lr, lengthen the warmup or set optim.clip_norm; the last good checkpoint is %s",
+				ErrDiverged, bad, t.state.Step, t.Root.StepDir(saved))
+		}
+		stopping := ctx.Err() != nil
+		last := t.state.Step == t.Stop || stopping
+		if err := t.Log.Step(record, last); err != nil {
+			return err
+		}
+		if bad == 0 && (last || due(t.SaveEvery, t.state.Step)) {
+			if err := t.save(); err != nil {
+				return err
+			}
+			saved = t.state.Step
+		}
+		if stopping {
+			return ErrInterrupted
+		}
+		if err := t.runHooks(ctx, last); err != nil {
+			return t.fail(ctx, err)
+		}
+	}
+	return nil
+}
+
+// fail turns an error that a cancelled context caused into ErrInterrupted, after saving what is done.
+func (t *Trainer) fail(ctx context.Context, err error) error {
+	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	if saveErr := t.save(); saveErr != nil {
+		return saveErr
+	}
+	return ErrInterrupted
+}
+
+func due(every, step int64) bool { return every > 0 && step%every == 0 }
+
+// step waits for a batch and trains on it.
+func (t *Trainer) step(ctx context.Context) (Record, error) {
+	t.clock.lap()
+	batch, err := t.Batches.Next(ctx)
+	if err != nil {
+		return Record{}, err
+	}
+	wait := t.clock.lap()
+	step := t.state.Step
+	metrics, err := t.Stepper.Step(batch.Input, t.Curve, step, t.seed(step))
+	if err != nil {
+		return Record{}, err
+	}
+	elapsed := t.clock.lap()
+	compile := t.Stepper.TakeCompileTime()
+	t.state.Step++
+	t.state.Examples += t.Batch
+	t.state.Cursor = batch.Cursor
+	t.Batches.Recycle(batch)
+	return Record{
+		Step: t.state.Step, Total: t.Stop, Examples: t.state.Examples, Epoch: batch.Epoch, Metrics: metrics,
+		LearningRate: t.Stepper.Optim.LearningRate * t.Curve.Factor(step),
+		Wait:         wait.Seconds(), Seconds: (elapsed - compile).Seconds(), Compile: compile.Seconds(),
+		ImagesPerSecond: float64(t.Batch) / (elapsed - compile + wait).Seconds(),
+	}, nil
+}
+
+// seed of a step's own random numbers.
+func (t *Trainer) seed(step int64) int64 {
+	return int64(prng.Mix(t.Config.Seed, uint64(step))>>1 | 1) // never 0, which GoMLX takes for "no seed"
+}
+
+func (t *Trainer) runHooks(ctx context.Context, last bool) error {
+	for _, h := range t.Hooks {
+		if !last && !due(h.Every, t.state.Step) {
+			continue
+		}
+		t.clock.lap()
+		values, err := h.Run(ctx, t.state.Step)
+		if err != nil {
+			return fmt.Errorf("%s after step %d: %w", h.Name, t.state.Step, err)
+		}
+		if err := t.Log.Event(h.Name, t.state.Step, t.clock.lap(), values); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clock measures laps.
+type clock struct{ last time.Time }
+
+func (c *clock) start() { c.last = time.Now() }
+
+func (c *clock) lap() time.Duration {
+	now := time.Now()
+	d := now.Sub(c.last)
+	c.last = now
+	return d
+}

@@ -1,0 +1,233 @@
+package train
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	gml "github.com/gomlx/gomlx/ml/model"
+
+	"tandem/loss"
+	"tandem/model"
+	"tandem/optim"
+)
+
+// Stepper owns the one compiled graph of a training step: two towers → unit sphere → loss → gradients → AdamW → clamp
+// of the temperature. Weights and optimiser state live in its store, on the device.
+type Stepper struct {
+	Model model.Config
+	Loss  loss.Config
+	Optim optim.Config
+	// DType is the type of activations and matrix products.
+	DType dtypes.DType
+	// Rematerialise trades compute for memory (model.Run).
+	Rematerialise bool
+
+	store   *gml.Store
+	adam    *optim.AdamW
+	exec    *gml.Exec
+	buffers []*gml.Variable // state that the forward pass changes: batch norm's
+
+	compiled    map[int]bool // text lengths
+	compileTime time.Duration
+}
+
+// Input is one batch in host memory. Its slices may be reused once Step has returned.
+type Input struct {
+	Images []uint8 // [B, S, S, 3]
+	Tokens []int32 // [B, Context]
+	Keys   []int32 // [B]: rows with equal keys are the same caption (or label); nil: all differ
+	// Longest is the number of tokens of the longest caption; the graph may be run on shorter texts.
+	Longest int
+}
+
+// Metrics are what a step reports.
+type Metrics struct {
+	Loss         Float `json:"loss"`
+	Scale        Float `json:"scale"`    // exp(logit_scale)
+	Accuracy     Float `json:"accuracy"` // share of images whose own caption scores highest in the batch
+	GradientNorm Float `json:"grad_norm"`
+	ParamNorm    Float `json:"param_norm"`
+	UpdateNorm   Float `json:"update_norm"`
+	Finite       bool  `json:"finite"` // false: loss or gradients were not finite and nothing was changed
+}
+
+// NewStepper binds a step to a store that holds the model's parameters, and adds the optimiser's state to it.
+func NewStepper(backend compute.Backend, store *gml.Store, s Stepper) (*Stepper, error) {
+	params := s.Model.Params()
+	infos := make([]optim.ParamInfo, 0, len(params))
+	for _, p := range params {
+		if p.Buffer {
+			s.buffers = append(s.buffers, store.GetVariable("/"+p.Path))
+			continue
+		}
+		infos = append(infos, optim.ParamInfo{Path: p.Path, Rank: len(p.Dims)})
+	}
+	var err error
+	if s.adam, err = optim.New(s.Optim, store, infos); err != nil {
+		return nil, err
+	}
+	s.store = store
+	s.compiled = map[int]bool{}
+	if s.exec, err = gml.NewExec(backend, store, s.graph); err != nil {
+		return nil, err
+	}
+	s.exec.WithName("train step").SetMaxCache(-1)
+	return &s, nil
+}
+
+// Store holds the weights and the optimiser's state.
+func (s *Stepper) Store() *gml.Store { return s.store }
+
+// NumTrainable is the number of scalars that training changes.
+func (s *Stepper) NumTrainable() int { return s.adam.NumTrainable() }
+
+// graph is the whole step. Legend: B batch, S image side, L text length, E embedding.
+func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng *Node) *Node {
+	g := images.Graph()
+	before := valuesOf(s.buffers, g)
+	run := model.Run{Training: true, DType: s.DType, Rng: rng, Rematerialise: s.Rematerialise}
+	imagesBE := model.L2Normalise(s.Model.EncodeImages(scope, images, run))
+	textsBE := model.L2Normalise(s.Model.EncodeTexts(scope, tokens, run))
+	scale, bias := s.Model.Temperature(scope, g)
+	value := s.Loss.Compute(loss.Batch{Images: imagesBE, Texts: textsBE, Scale: scale, Bias: bias, Keys: keys})
+
+	gradients := Gradient(value, s.adam.Trainable(g)...)
+	health := s.adam.Update(value, hyper, gradients)
+	keepUnlessFinite(s.buffers, before, health.Finite)
+	clampTemperature(scope, g)
+	return Stack([]*Node{
+		value, scale, Accuracy(imagesBE, textsBE), health.GradientNorm, health.ParameterNorm, health.UpdateNorm,
+		ConvertDType(health.Finite, dtypes.Float32),
+	}, 0)
+}
+
+func valuesOf(variables []*gml.Variable, g *Graph) []*Node {
+	values := make([]*Node, len(variables))
+	for i, v := range variables {
+		values[i] = v.NodeValue(g)
+	}
+	return values
+}
+
+// keepUnlessFinite undoes what a broken step did to variables.
+func keepUnlessFinite(variables []*gml.Variable, before []*Node, finite *Node) {
+	for i, v := range variables {
+		v.SetNodeValue(Where(finite, v.NodeValue(finite), before[i]))
+	}
+}
+
+// clampTemperature keeps logit_scale within [0, ln 100] after the update.
+func clampTemperature(scope *gml.Scope, g *Graph) {
+	v := scope.GetVariable("logit_scale")
+	v.SetNodeValue(ClipScalar(v.NodeValue(g), 0, model.MaxLogitScale))
+}
+
+// Accuracy is the share of images whose own text is the nearest of the batch.
+func Accuracy(images, texts *Node) *Node {
+	batch := images.Shape().Dim(0)
+	similarity := Dot(images, texts).General([]int{1}, nil, []int{1}, nil)
+	nearest := ArgMax(similarity, -1, dtypes.Int32)
+	own := Iota(images.Graph(), shapes.Make(dtypes.Int32, batch), 0)
+	return ReduceAllMean(ConvertDType(Equal(nearest, own), dtypes.Float32))
+}
+
+// Step runs step number step (from 0) of a curve on a batch and waits for it. seed feeds patch dropout. An error leaves
+// the weights in an unknown state: reload them from a checkpoint.
+func (s *Stepper) Step(in Input, curve optim.Curve, step, seed int64) (Metrics, error) {
+	args, err := s.arguments(in, curve, step, seed)
+	if err != nil {
+		return Metrics{}, err
+	}
+	length := args[1].(*tensors.Tensor).Shape().Dim(1)
+	if !s.compiled[length] {
+		if err := s.compile(length, args); err != nil {
+			return Metrics{}, err
+		}
+	}
+	outputs, err := s.exec.Call(args...)
+	if err != nil {
+		return Metrics{}, fmt.Errorf("step %d: %w", step, err)
+	}
+	defer outputs[0].FinalizeAll()
+	var m Metrics
+	err = tensors.ConstFlatData(outputs[0], func(v []float32) {
+		m = Metrics{
+			Loss: Float(v[0]), Scale: Float(v[1]), Accuracy: Float(v[2]),
+			GradientNorm: Float(v[3]), ParamNorm: Float(v[4]), UpdateNorm: Float(v[5]), Finite: v[6] == 1,
+		}
+	})
+	return m, err
+}
+
+func (s *Stepper) compile(length int, args []any) error {
+	began := time.Now()
+	inputShapes := make([]shapes.Shape, len(args))
+	for i, a := range args {
+		inputShapes[i] = a.(*tensors.Tensor).Shape()
+	}
+	if _, err := s.exec.Compile(inputShapes...); err != nil {
+		return fmt.Errorf("compile the training step: %w", err)
+	}
+	s.compiled[length] = true
+	s.compileTime += time.Since(began)
+	return nil
+}
+
+// TakeCompileTime returns the time spent compiling since it was last asked.
+func (s *Stepper) TakeCompileTime() time.Duration {
+	d := s.compileTime
+	s.compileTime = 0
+	return d
+}
+
+// arguments are the graph's inputs as tensors: images, tokens cut to a compiled length, keys, hyper, rng.
+func (s *Stepper) arguments(in Input, curve optim.Curve, step, seed int64) ([]any, error) {
+	side, context := s.Model.Vision.ImageSize, s.Model.Text.Context
+	batch := len(in.Images) / (side * side * 3)
+	if batch == 0 || len(in.Images) != batch*side*side*3 || len(in.Tokens) != batch*context {
+		return nil, fmt.Errorf("batch of %d pixel bytes and %d tokens does not fit %d×%d images and context %d",
+			len(in.Images), len(in.Tokens), side, side, context)
+	}
+	rng, err := RNGStateFromSeed(seed)
+	if err != nil {
+		return nil, err
+	}
+	keys := in.Keys
+	if keys == nil {
+		keys = distinct(batch)
+	}
+	length := s.Model.Text.CutLength(in.Longest)
+	hyper := s.Optim.Hyper(curve, step)
+	return []any{
+		tensors.FromFlatDataAndDimensions(in.Images, batch, side, side, 3),
+		tensors.FromFlatDataAndDimensions(cutTokens(in.Tokens, context, length), batch, length),
+		tensors.FromFlatDataAndDimensions(keys, batch),
+		tensors.FromFlatDataAndDimensions(hyper[:], len(hyper)),
+		rng,
+	}, nil
+}
+
+func distinct(n int) []int32 {
+	keys := make([]int32, n)
+	for i := range keys {
+		keys[i] = int32(i)
+	}
+	return keys
+}
+
+// cutTokens keeps the first length columns of rows of context tokens.
+func cutTokens(tokens []int32, context, length int) []int32 {
+	if length == context {
+		return tokens
+	}
+	cut := make([]int32, 0, len(tokens)/context*length)
+	for row := 0; row < len(tokens); row += context {
+		cut = append(cut, tokens[row:row+length]...)
+	}
+	return cut
+}
