@@ -8,9 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 
+	"tandem/checkpoints"
 	"tandem/checkpoints/safetensors"
+	"tandem/imaging"
 	"tandem/internal/fault"
 	"tandem/model"
+	"tandem/tokenizer"
 )
 
 // Format names a way of keeping a CLIP on disk.
@@ -21,7 +24,7 @@ const (
 	FormatOpenCLIP Format = "open_clip" // open_clip_config.json and open_clip_model.safetensors
 	FormatHF       Format = "hf"        // config.json and model.safetensors of transformers
 	FormatOpenAI   Format = "openai"    // OpenAI's tensors in a safetensors file, without a configuration
-	FormatTandem   Format = "tandem"    // model.json and model.safetensors, see WriteTandem
+	FormatTandem   Format = "tandem"    // tandem's own model directory, see package checkpoints
 )
 
 // Checkpoint is a model on disk, opened for reading. It may be read by many goroutines at once.
@@ -29,14 +32,14 @@ type Checkpoint struct {
 	Format     Format
 	Path       string // of the weights, or of the index of their shards
 	Config     model.Config
-	Preprocess Preprocess
+	Preprocess checkpoints.Preprocess
 	// Notes say what was assumed where the files are silent, one line each.
 	Notes []string
 	// Origin is what the way back to the format needs beyond weights. For a tandem directory that came from elsewhere
 	// it tells of that place; it is nil for a model that tandem made itself.
 	Origin *Origin
-	// TokenizerName and Cleaning are what open_clip's text_cfg says of the tokenizer, empty for CLIP's own.
-	TokenizerName, Cleaning string
+	// Source says where the model came from, for model.json.
+	Source map[string]string
 
 	dir       string
 	makeTable func(model.Config) Table
@@ -52,6 +55,8 @@ type Options struct {
 	From Format
 	// Model describes a file that comes without a configuration.
 	Model *model.Config
+	// Name is where the model came from, for the record; empty means the path.
+	Name string
 	// ImageSize and Context, where not 0, resize the position embeddings to pictures of that size and texts of that
 	// length (Resize).
 	ImageSize, Context int
@@ -72,6 +77,9 @@ func Open(path string, opts Options) (*Checkpoint, error) {
 	if err != nil {
 		return nil, fault.User(err)
 	}
+	if opts.Name != "" && c.Format != FormatTandem {
+		c.Origin.Name, c.Source[sourceName] = opts.Name, opts.Name
+	}
 	if err := c.finish(opts); err != nil {
 		c.Close()
 		return nil, fault.User(err)
@@ -85,7 +93,7 @@ func open(dir, file string, opts Options) (*Checkpoint, error) {
 		format Format
 		config string
 		open   func(dir, file string, config []byte) (*Checkpoint, error)
-	}{{FormatTandem, "model.json", openTandem}, {FormatOpenCLIP, "open_clip_config.json", openOpenCLIP}, {FormatHF, "config.json", openHF}} {
+	}{{FormatTandem, checkpoints.ModelName, openTandem}, {FormatOpenCLIP, "open_clip_config.json", openOpenCLIP}, {FormatHF, "config.json", openHF}} {
 		if opts.From != "" && opts.From != reader.format {
 			continue
 		}
@@ -185,8 +193,19 @@ func openOpenCLIP(dir, file string, config []byte) (*Checkpoint, error) {
 	}
 	return &Checkpoint{
 		Format: FormatOpenCLIP, Path: set.Path(), Config: read.Model, Preprocess: read.Preprocess, Notes: read.Notes, Origin: origin,
-		TokenizerName: read.Tokenizer, Cleaning: read.Cleaning, dir: dir, makeTable: origin.table(shapesOf(set)), weights: set,
+		Source: sourceOf(origin, read.Tokenizer, read.Cleaning), dir: dir, makeTable: origin.table(shapesOf(set)), weights: set,
 	}, nil
+}
+
+func sourceOf(o *Origin, tokenizerName, cleaning string) map[string]string {
+	source := map[string]string{sourceFormat: string(o.Format), sourceName: o.Name}
+	if tokenizerName != "" {
+		source[sourceTokenizer] = tokenizerName
+	}
+	if cleaning != "" {
+		source[sourceCleaning] = cleaning
+	}
+	return source
 }
 
 func closing(set *safetensors.Set, err error) (*Checkpoint, error) {
@@ -221,7 +240,7 @@ func openHF(dir, file string, config []byte) (*Checkpoint, error) {
 	}
 	return &Checkpoint{
 		Format: FormatHF, Path: set.Path(), Config: read.Model, Preprocess: read.Preprocess, Notes: read.Notes, Origin: origin,
-		dir: dir, makeTable: HF, weights: set,
+		Source: sourceOf(origin, "", ""), dir: dir, makeTable: HF, weights: set,
 	}, nil
 }
 
@@ -247,7 +266,8 @@ func openBare(dir, file string, described *model.Config) (*Checkpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: there is no configuration beside it, and these are not OpenAI's or open_clip's tensors", file)
 	}
-	c := &Checkpoint{Format: FormatOpenAI, Path: set.Path(), Origin: newOrigin(FormatOpenAI, file, set), dir: dir, weights: set}
+	origin := newOrigin(FormatOpenAI, file, set)
+	c := &Checkpoint{Format: FormatOpenAI, Path: set.Path(), Origin: origin, Source: sourceOf(origin, "", ""), dir: dir, weights: set}
 	switch _, marked := set.Lookup("input_resolution"); {
 	case described != nil:
 		c.Config = *described
@@ -259,13 +279,9 @@ func openBare(dir, file string, described *model.Config) (*Checkpoint, error) {
 	default:
 		return closing(set, fmt.Errorf("%s: there is no configuration beside it, and nothing tells GELU from QuickGELU: name a built-in model (-model ViT-B-32 or ViT-B-32-quickgelu)", file))
 	}
-	c.Preprocess = DefaultPreprocess(c.Config.Vision.ImageSize)
-	if described != nil {
-		v := described.WithDefaults().Vision
-		c.Preprocess.Mean, c.Preprocess.Std = v.Mean, v.Std
-		if isTimm(v) {
-			c.Preprocess.Resize = ResizeSquash
-		}
+	c.Preprocess = checkpoints.Preprocess{}.WithDefaults()
+	if described != nil && isTimm(described.Vision) {
+		c.Preprocess.Resize = imaging.Squash
 	}
 	c.makeTable = c.Origin.table(shapesOf(set))
 	return c, nil
@@ -387,3 +403,24 @@ func (c *Checkpoint) Close() error {
 
 // Table is the mapping between the model's parameters and the tensors of the file.
 func (c *Checkpoint) Table() Table { return c.makeTable(c.Config) }
+
+// Tokenizer reads the tokenizer that lies beside the model, with the model's context. OpenAI's files have none and mean
+// CLIP's own.
+func (c *Checkpoint) Tokenizer() (tokenizer.Tokenizer, error) {
+	context := c.Config.Text.Context
+	if c.Format == FormatOpenAI && c.Config.Text.Vocab == tokenizer.CLIP().VocabSize() {
+		return tokenizer.CLIP().WithContext(context), nil
+	}
+	dir := c.dir
+	if c.Format == FormatTandem {
+		dir = filepath.Join(dir, checkpoints.TokenizerName)
+	}
+	tok, err := tokenizer.Load(dir, tokenizer.WithContext(context))
+	if err != nil {
+		return nil, err
+	}
+	if tok.VocabSize() > c.Config.Text.Vocab {
+		return nil, fault.Userf("%s: the tokenizer has %d ids, the model's vocabulary only %d", dir, tok.VocabSize(), c.Config.Text.Vocab)
+	}
+	return tok, nil
+}

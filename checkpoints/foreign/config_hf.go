@@ -6,6 +6,8 @@ import (
 	"maps"
 	"math"
 
+	"tandem/checkpoints"
+	"tandem/imaging"
 	"tandem/model"
 )
 
@@ -13,7 +15,7 @@ import (
 type hfConfig struct {
 	Kind       string // model_type: clip or siglip
 	Model      model.Config
-	Preprocess Preprocess
+	Preprocess checkpoints.Preprocess
 	Notes      []string
 }
 
@@ -180,17 +182,16 @@ func (s *section) setAbsent(key string, value int) {
 
 // readHFPreprocess reads preprocessor_config.json, or processor_config.json, which holds the same one level down.
 func (c *hfConfig) readHFPreprocess(data []byte) error {
-	size := c.Model.Vision.ImageSize
-	c.Preprocess = DefaultPreprocess(size)
+	v := &c.Model.Vision
+	v.Mean, v.Std = model.CLIPMean, model.CLIPStd
+	c.Preprocess = checkpoints.Preprocess{}.WithDefaults()
 	if c.Kind == hfSiglip {
-		c.Preprocess.Mean, c.Preprocess.Std, c.Preprocess.Resize = half, half, ResizeSquash
+		v.Mean, v.Std, c.Preprocess.Resize = half, half, imaging.Squash
 	}
-	if data == nil {
-		c.Notes = append(c.Notes, fmt.Sprintf("no preprocessor_config.json: the default of model_type %s is assumed (%s)", c.Kind, c.Preprocess))
-	} else if err := c.readProcessor(data); err != nil {
-		return err
+	if data != nil {
+		return c.readProcessor(data)
 	}
-	c.Model.Vision.Mean, c.Model.Vision.Std = c.Preprocess.Mean, c.Preprocess.Std
+	c.Notes = append(c.Notes, fmt.Sprintf("no preprocessor_config.json: the default of model_type %s is assumed (%s)", c.Kind, describePreprocess(*v, c.Preprocess)))
 	return nil
 }
 
@@ -203,21 +204,21 @@ func (c *hfConfig) readProcessor(data []byte) error {
 		s.path = "processor_config.json"
 		s = s.sub("image_processor")
 	}
-	p := &c.Preprocess
+	p, v := &c.Preprocess, &c.Model.Vision
 	for _, key := range []string{"do_resize", "do_rescale", "do_normalize", "do_convert_rgb"} {
 		s.only(key, true)
 	}
 	s.only("do_pad", false)
-	p.Mean = s.triple("image_mean", p.Mean)
-	p.Std = s.triple("image_std", p.Std)
+	v.Mean = s.triple("image_mean", v.Mean)
+	v.Std = s.triple("image_std", v.Std)
 	if factor := s.number("rescale_factor", 1/255.0); math.Abs(factor*255-1) > 1e-6 {
 		s.fault("rescale_factor", "= %g is not implemented: it can be 1/255", factor)
 	}
 	switch resample := s.integer("resample", 3); resample {
 	case 2:
-		p.Interpolation = Bilinear
+		p.Interpolation = imaging.Bilinear
 	case 3:
-		p.Interpolation = Bicubic
+		p.Interpolation = imaging.Bicubic
 	default:
 		s.fault("resample", "= %d is not implemented: it can be 2 (bilinear) or 3 (bicubic)", resample)
 	}
@@ -231,28 +232,25 @@ func (c *hfConfig) readProcessor(data []byte) error {
 // readHFSize: the shorter edge and a crop from the middle, or both sides squashed. An old file has one number, which
 // meant the shorter edge for CLIP.
 func (c *hfConfig) readHFSize(s *section) {
-	p := &c.Preprocess
+	want := c.Model.Vision.ImageSize
 	crop := s.flag("do_center_crop", c.Kind == hfCLIP)
 	if crop {
-		if size := s.side("crop_size", p.Size); size != p.Size {
-			s.fault("crop_size", "= %d differs from the model's image_size %d", size, p.Size)
+		if size := s.side("crop_size", want); size != want {
+			s.fault("crop_size", "= %d differs from the model's image_size %d", size, want)
 		}
 	} else {
 		s.ignore("crop_size")
 	}
-	shortest, isObject := false, false
-	if value, ok := s.values["size"].(map[string]any); ok {
-		isObject = true
-		_, shortest = value["shortest_edge"]
-	}
-	p.Resize = ResizeSquash
+	size, isObject := s.values["size"].(map[string]any)
+	_, shortest := size["shortest_edge"]
+	c.Preprocess.Resize = imaging.Squash
 	if shortest || !isObject && c.Kind == hfCLIP {
-		p.Resize = ResizeShortest
+		c.Preprocess.Resize = imaging.Shortest
 	}
-	if size := s.side("size", p.Size); size != p.Size {
-		s.fault("size", "= %d differs from the model's image_size %d", size, p.Size)
+	if size := s.side("size", want); size != want {
+		s.fault("size", "= %d differs from the model's image_size %d", size, want)
 	}
-	if crop != (p.Resize == ResizeShortest) {
+	if crop != (c.Preprocess.Resize == imaging.Shortest) {
 		s.fault("do_center_crop", "= %t with size %s is not implemented", crop, brief(s.values["size"]))
 	}
 }
@@ -310,7 +308,7 @@ type want struct {
 
 // writeHFConfig returns config.json and preprocessor_config.json, or says what transformers cannot express. dtype is the
 // type of the weights by PyTorch's name.
-func writeHFConfig(m model.Config, p Preprocess, dtype string) (config, preprocessor []byte, err error) {
+func writeHFConfig(m model.Config, p checkpoints.Preprocess, dtype string) (config, preprocessor []byte, err error) {
 	m = m.WithDefaults()
 	kind, err := hfKind(m)
 	if err != nil {
@@ -329,7 +327,7 @@ func writeHFConfig(m model.Config, p Preprocess, dtype string) (config, preproce
 	if config, err = marshalIndented(top); err != nil {
 		return nil, nil, err
 	}
-	preprocessor, err = writeHFPreprocess(kind, p)
+	preprocessor, err = writeHFPreprocess(kind, m.Vision, p)
 	return config, preprocessor, err
 }
 
@@ -372,13 +370,16 @@ func hfVisionFields(kind string, m model.Config) object {
 	return o
 }
 
-func writeHFPreprocess(kind string, p Preprocess) ([]byte, error) {
-	square := object{{"height", p.Size}, {"width", p.Size}}
+func writeHFPreprocess(kind string, v model.VisionConfig, p checkpoints.Preprocess) ([]byte, error) {
+	square := object{{"height", v.ImageSize}, {"width", v.ImageSize}}
+	resample := map[imaging.Interpolation]int{imaging.Bilinear: 2, imaging.Bicubic: 3}[p.Interpolation]
 	var o object
-	switch p.Resize {
-	case ResizeShortest:
-		o = object{{"crop_size", square}, {"do_center_crop", true}, {"size", object{{"shortest_edge", p.Size}}}}
-	case ResizeSquash:
+	switch {
+	case resample == 0:
+		return nil, fmt.Errorf("preprocessing with interpolation %s cannot be expressed: it can be bicubic or bilinear", p.Interpolation)
+	case p.Resize == imaging.Shortest:
+		o = object{{"crop_size", square}, {"do_center_crop", true}, {"size", object{{"shortest_edge", v.ImageSize}}}}
+	case p.Resize == imaging.Squash:
 		o = object{{"do_center_crop", false}, {"size", square}}
 	default:
 		return nil, fmt.Errorf("transformers cannot express preprocessing that resizes %q: it can be shortest or squash", p.Resize)
@@ -387,14 +388,14 @@ func writeHFPreprocess(kind string, p Preprocess) ([]byte, error) {
 	o.add("do_normalize", true)
 	o.add("do_rescale", true)
 	o.add("do_resize", true)
-	o.add("image_mean", p.Mean)
+	o.add("image_mean", v.Mean)
 	processor := "CLIPImageProcessor" // the one of the two that crops
-	if kind == hfSiglip && p.Resize == ResizeSquash {
+	if kind == hfSiglip && p.Resize == imaging.Squash {
 		processor = "SiglipImageProcessor"
 	}
 	o.add("image_processor_type", processor)
-	o.add("image_std", p.Std)
-	o.add("resample", map[string]int{Bilinear: 2, Bicubic: 3}[p.Interpolation])
+	o.add("image_std", v.Std)
+	o.add("resample", resample)
 	o.add("rescale_factor", 1/255.0)
 	return marshalIndented(o)
 }

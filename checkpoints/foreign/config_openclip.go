@@ -5,17 +5,20 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
+	"tandem/checkpoints"
 	"tandem/checkpoints/safetensors"
+	"tandem/imaging"
 	"tandem/model"
 )
 
 // openCLIPConfig is what open_clip_config.json says (open_clip/model.py: CLIPVisionCfg, CLIPTextCfg).
 type openCLIPConfig struct {
 	Model      model.Config
-	Preprocess Preprocess
+	Preprocess checkpoints.Preprocess
 	TimmName   string // the image tower is timm's
 	TimmHead   bool   // a linear layer of open_clip's follows timm's tower
 	// Tokenizer is text_cfg's hf_tokenizer_name, "" for CLIP's own.
@@ -192,18 +195,17 @@ func (c *openCLIPConfig) readOpenCLIPText(s *section, quick bool) {
 }
 
 func (c *openCLIPConfig) readPreprocess(s *section) {
-	size := c.Model.Vision.ImageSize
-	p := DefaultPreprocess(size)
-	s.only("size", size, []any{size, size})
+	v := &c.Model.Vision
+	s.only("size", v.ImageSize, []any{v.ImageSize, v.ImageSize})
 	s.only("mode", "RGB")
-	p.Mean = s.triple("mean", p.Mean)
-	p.Std = s.triple("std", p.Std)
-	p.Interpolation = s.choice("interpolation", Bicubic, Bicubic, Bilinear)
-	p.Resize = s.choice("resize_mode", ResizeShortest, ResizeShortest, ResizeLongest, ResizeSquash)
-	p.Fill = s.integer("fill_color", 0)
+	v.Mean = s.triple("mean", model.CLIPMean)
+	v.Std = s.triple("std", model.CLIPStd)
+	c.Preprocess = checkpoints.Preprocess{
+		Interpolation: imaging.Interpolation(s.choice("interpolation", "bicubic", interpolations...)),
+		Resize:        imaging.ResizeMode(s.choice("resize_mode", "shortest", resizeModes...)),
+		Fill:          s.integer("fill_color", 0),
+	}.WithDefaults()
 	s.done()
-	c.Preprocess = p
-	c.Model.Vision.Mean, c.Model.Vision.Std = p.Mean, p.Std
 }
 
 // timmName is the name of a SigLIP tower in timm: size class, patch, pooling, pixels, and which weights to start from.
@@ -351,6 +353,9 @@ func marshalIndented(v any) ([]byte, error) {
 // writeOpenCLIPConfig is the inverse of readOpenCLIPConfig, or says what open_clip cannot express.
 func writeOpenCLIPConfig(c openCLIPConfig) ([]byte, error) {
 	m := c.Model.WithDefaults()
+	if !slices.Contains(interpolations, string(c.Preprocess.Interpolation)) {
+		return nil, fmt.Errorf("open_clip cannot express preprocessing with interpolation %s: it can be bicubic or bilinear", c.Preprocess.Interpolation)
+	}
 	quick, err := sharedQuickGELU(m)
 	if err != nil {
 		return nil, err
@@ -369,8 +374,8 @@ func writeOpenCLIPConfig(c openCLIPConfig) ([]byte, error) {
 	top.addIf(usesTextPrefix(m), "custom_text", true)
 	top.add("vision_cfg", vision)
 	top.add("text_cfg", c.textFields(m.Text))
-	pp.add("mean", c.Preprocess.Mean)
-	pp.add("std", c.Preprocess.Std)
+	pp.add("mean", m.Vision.Mean)
+	pp.add("std", m.Vision.Std)
 	pp.add("interpolation", c.Preprocess.Interpolation)
 	pp.add("resize_mode", c.Preprocess.Resize)
 	pp.addIf(c.Preprocess.Fill != 0, "fill_color", c.Preprocess.Fill)

@@ -2,6 +2,7 @@ package foreign
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -17,123 +18,185 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
 
+	"tandem/checkpoints"
 	"tandem/checkpoints/safetensors"
+	"tandem/imaging"
 	"tandem/internal/atomicfile"
 	"tandem/internal/fault"
 	"tandem/model"
+	"tandem/tokenizer"
 )
 
-// Weights gives a model's parameters in our layout, each in the element type that it is kept in.
-type Weights interface {
+// Parameters gives a model's parameters in our layout, each in the element type that it is kept in.
+type Parameters interface {
 	// Stored is the element type of a parameter.
 	Stored(p model.Param) (safetensors.DType, error)
 	// Raw returns a parameter's little-endian elements, in buffer if that is large enough.
 	Raw(p model.Param, buffer []byte) ([]byte, error)
 }
 
-// Model is what can be exported: a checkpoint (Checkpoint.Model) or a model in memory (StoreWeights).
+// Model is what can be exported: a checkpoint (Checkpoint.Model), or a model in memory (StoreParameters).
 type Model struct {
-	Config     model.Config
-	Preprocess Preprocess
-	Weights    Weights
+	// Model describes it. The tokenizer may be nil.
+	checkpoints.Model
+	Params Parameters
 	// Origin lets an export to the format that a model came from give back the same bytes. It may be nil.
 	Origin *Origin
-	// TokenizerName and Cleaning go to open_clip's text_cfg.
-	TokenizerName, Cleaning string
-	// TokenizerFingerprint goes to model.json; TokenizerFiles writes the tokenizer beside the model. Both may be empty.
-	TokenizerFingerprint string
-	TokenizerFiles       func(dir string) error
-	// Notes go to model.json.
-	Notes []string
 
 	buffers map[string]safetensors.Entry // tensors of the origin that are no weights
 }
 
-// Model returns what Export needs of a checkpoint.
-func (c *Checkpoint) Model() Model {
+// Keys of checkpoints.Model.Source that this package writes and reads.
+const (
+	sourceFormat    = "format"
+	sourceName      = "name"
+	sourceTokenizer = "open_clip_tokenizer" // text_cfg.hf_tokenizer_name
+	sourceCleaning  = "open_clip_cleaning"  // text_cfg.tokenizer_kwargs.clean
+)
+
+// Model returns what Export needs of a checkpoint. Its tokenizer is nil if tok is.
+func (c *Checkpoint) Model(tok tokenizer.Tokenizer) (Model, error) {
 	m := Model{
-		Config: c.Config, Preprocess: c.Preprocess, Weights: c, Origin: c.Origin, TokenizerName: c.TokenizerName, Cleaning: c.Cleaning,
-		Notes: c.Notes, buffers: map[string]safetensors.Entry{},
+		Model:  checkpoints.Model{Config: c.Config, Preprocess: c.Preprocess, Tokenizer: tok, Source: maps.Clone(c.Source)},
+		Params: c, Origin: c.Origin, buffers: map[string]safetensors.Entry{},
+	}
+	if c.Format != FormatTandem {
+		if err := c.Origin.addTokenizer(c.dir); err != nil {
+			return m, err
+		}
 	}
 	from := c.weights
 	if c.Format == FormatTandem {
 		from = c.extra
 	}
 	if from == nil {
-		return m
+		return m, nil
 	}
 	for _, info := range from.Tensors() {
 		if isBuffer(info.Name) {
-			m.buffers[info.Name] = safetensors.Entry{Info: info, Write: func(w io.Writer) error {
-				raw := make([]byte, info.Bytes())
-				if err := from.Read(info, raw); err != nil {
-					return err
-				}
-				_, err := w.Write(raw)
-				return err
-			}}
+			m.buffers[info.Name] = safetensors.Entry{Info: info, Write: func(w io.Writer) error { return copyTensor(w, from, info) }}
 		}
 	}
-	return m
+	return m, nil
+}
+
+func copyTensor(w io.Writer, from *safetensors.Set, info safetensors.Info) error {
+	raw := make([]byte, info.Bytes())
+	if err := from.Read(info, raw); err != nil {
+		return err
+	}
+	_, err := w.Write(raw)
+	return err
 }
 
 // Export writes a model into the new directory dst, all of it or nothing. What the format cannot express is the user's
-// mistake and says so.
-func Export(dst string, to Format, m Model) error {
+// mistake and says so; notes say what it expresses in another way.
+func Export(dst string, to Format, m Model) (notes []string, err error) {
 	m.Config = m.Config.WithDefaults()
 	if entries, err := os.ReadDir(dst); err == nil && len(entries) > 0 {
-		return fault.Userf("%s exists and is not empty: give a new directory", dst)
+		return nil, fault.Userf("%s exists and is not empty: give a new directory", dst)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fault.User(err)
+		return nil, fault.User(err)
 	}
-	if err := os.MkdirAll(filepath.Dir(filepath.Clean(dst)), 0o755); err != nil {
-		return err
+	if to == FormatTandem {
+		return nil, checkpoints.WriteDir(dst, m.writeTandem)
 	}
-	temp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(dst)), ".tmp-"+filepath.Base(dst)+"-*")
+	parent := filepath.Dir(filepath.Clean(dst))
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return nil, err
+	}
+	temp, err := os.MkdirTemp(parent, ".tmp-"+filepath.Base(dst)+"-*")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.RemoveAll(temp)
 	if err := os.Chmod(temp, 0o755); err != nil {
-		return err
+		return nil, err
 	}
-	if err := writeModel(temp, to, m); err != nil {
-		return err
+	if notes, err = m.writeForeign(temp, to); err != nil {
+		return nil, err
 	}
 	if err := atomicfile.SyncTree(temp); err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return nil, err
 	}
-	return atomicfile.Rename(temp, dst)
+	return notes, atomicfile.Rename(temp, dst)
 }
 
-func writeModel(dir string, to Format, m Model) error {
-	if to == FormatTandem {
-		return m.writeTandem(dir)
-	}
+func (m Model) writeForeign(dir string, to Format) (notes []string, err error) {
 	back := m.wayBack(to)
 	files, table, err := m.foreignFiles(to, back)
 	if err != nil {
-		return fault.User(err)
+		return nil, fault.User(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := atomicfile.WriteFile(filepath.Join(dir, name), files[name], 0o644); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	entries, err := m.entries(table)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := m.writeForeignWeights(dir, to, back, entries); err != nil {
-		return err
+	if err := m.writeForeignWeights(dir, to, back, entries); err != nil || back != nil {
+		return nil, err
 	}
-	if m.TokenizerFiles == nil {
+	return m.foreignNotes(to), m.writeForeignTokenizer(dir, to)
+}
+
+// foreignNotes say where a new configuration means nearly, but not quite, the same.
+func (m Model) foreignNotes(to Format) (notes []string) {
+	if m.Preprocess.Alpha == imaging.AlphaWhite {
+		notes = append(notes, "this model sees transparent pictures on white; open_clip and transformers drop transparency instead")
+	}
+	if m.Preprocess.Orient {
+		notes = append(notes, "this model turns pictures as their EXIF orientation says; open_clip and transformers do not")
+	}
+	if to == FormatHF && m.Config.Text.Pool == model.PoolArgmax {
+		notes = append(notes, "text_config.eos_token_id is 2, by which transformers pools at the largest id, as this model does; tokens added behind the end token would break that")
+	}
+	if m.Tokenizer == nil {
+		notes = append(notes, "no tokenizer: none was found beside the source")
+	}
+	return notes
+}
+
+// writeForeignTokenizer writes tokenizer.json and what belongs to it; open_clip has CLIP's own built in.
+func (m Model) writeForeignTokenizer(dir string, to Format) error {
+	if m.Tokenizer == nil || to == FormatOpenCLIP && m.usesCLIPTokenizer() {
 		return nil
 	}
-	return m.TokenizerFiles(dir)
+	if err := m.Tokenizer.Save(dir); err != nil {
+		return err
+	}
+	err := os.Remove(filepath.Join(dir, "tandem_tokenizer.json")) // says what only tandem asks
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (m Model) usesCLIPTokenizer() bool {
+	bpe, ok := m.Tokenizer.(*tokenizer.BPE)
+	return ok && bpe.VocabSize() == tokenizer.CLIP().VocabSize() && bpe.WithPad(0).Fingerprint() == tokenizer.CLIP().Fingerprint()
+}
+
+// openCLIPTokenizer are text_cfg's words on the tokenizer: which one, and how captions are cleaned before it.
+func (m Model) openCLIPTokenizer() (name, cleaning string) {
+	name, cleaning = m.Source[sourceTokenizer], m.Source[sourceCleaning]
+	if m.Tokenizer == nil || name != "" || m.usesCLIPTokenizer() {
+		return name, cleaning
+	}
+	// Any name makes open_clip read tokenizer.json beside the weights.
+	if _, isBPE := m.Tokenizer.(*tokenizer.BPE); isBPE {
+		return "tokenizer.json", "lower"
+	}
+	if m.Config.Text.NoCausalMask {
+		return "tokenizer.json", "canonicalize" // what open_clip says of SigLIP's
+	}
+	return "tokenizer.json", ""
 }
 
 // wayBack is the origin if the model goes back where it came from and the kept configuration still describes it.
@@ -166,7 +229,8 @@ func (m Model) foreignFiles(to Format, back *Origin) (map[string][]byte, Table, 
 	}
 	switch to {
 	case FormatOpenCLIP:
-		config, err := writeOpenCLIPConfig(openCLIPConfig{Model: m.Config, Preprocess: m.Preprocess, Tokenizer: m.TokenizerName, Cleaning: m.Cleaning})
+		name, cleaning := m.openCLIPTokenizer()
+		config, err := writeOpenCLIPConfig(openCLIPConfig{Model: m.Config, Preprocess: m.Preprocess, Tokenizer: name, Cleaning: cleaning})
 		prefix := ""
 		if usesTextPrefix(m.Config) {
 			prefix = "text."
@@ -188,7 +252,7 @@ func (m Model) foreignFiles(to Format, back *Origin) (map[string][]byte, Table, 
 func (m Model) mainType() (string, error) {
 	sizes := map[safetensors.DType]int{}
 	for _, p := range m.Config.Params() {
-		dtype, err := m.Weights.Stored(p)
+		dtype, err := m.Params.Stored(p)
 		if err != nil {
 			return "", err
 		}
@@ -267,7 +331,7 @@ func (m Model) entries(table Table) (map[string]safetensors.Entry, error) {
 	if err := table.checkOurs(m.Config); err != nil {
 		return nil, err
 	}
-	g := &gatherer{weights: m.Weights, params: map[string]model.Param{}, uses: map[string]int{}}
+	g := &gatherer{weights: m.Params, params: map[string]model.Param{}, uses: map[string]int{}}
 	for _, p := range m.Config.Params() {
 		g.params[p.Path] = p
 	}
@@ -277,12 +341,12 @@ func (m Model) entries(table Table) (map[string]safetensors.Entry, error) {
 	entries := map[string]safetensors.Entry{}
 	for name, pairs := range table.byTheirs() {
 		slices.SortFunc(pairs, func(a, b Pair) int { return a.Rows[0] - b.Rows[0] })
-		dtype, err := m.Weights.Stored(g.params[pairs[0].Ours])
+		dtype, err := m.Params.Stored(g.params[pairs[0].Ours])
 		if err != nil {
 			return nil, err
 		}
 		for _, pair := range pairs {
-			if other, err := m.Weights.Stored(g.params[pair.Ours]); err != nil || other != dtype {
+			if other, err := m.Params.Stored(g.params[pair.Ours]); err != nil || other != dtype {
 				return nil, errors.Join(err, fmt.Errorf("%s cannot be written: %s is %s, %s is %s", name, pairs[0].Ours, dtype, pair.Ours, other))
 			}
 		}
@@ -296,7 +360,7 @@ func (m Model) entries(table Table) (map[string]safetensors.Entry, error) {
 
 // gatherer makes their tensors from ours. It keeps the last few of ours that several of theirs are parts of.
 type gatherer struct {
-	weights Weights
+	weights Parameters
 	params  map[string]model.Param
 	uses    map[string]int // how many pairs read one of ours
 	kept    []keptParam
@@ -352,19 +416,19 @@ func (g *gatherer) write(w io.Writer, pairs []Pair, size int) error {
 	return nil
 }
 
-// StoreWeights are the parameters of a model in memory: float32, and int64 for counters.
-func StoreWeights(store *gml.Store) Weights { return storeWeights{store} }
+// StoreParameters are the parameters of a model in memory: float32, and int64 for counters.
+func StoreParameters(store *gml.Store) Parameters { return storeParameters{store} }
 
-type storeWeights struct{ store *gml.Store }
+type storeParameters struct{ store *gml.Store }
 
-func (s storeWeights) Stored(p model.Param) (safetensors.DType, error) {
+func (s storeParameters) Stored(p model.Param) (safetensors.DType, error) {
 	if p.Counter {
 		return safetensors.I64, nil
 	}
 	return safetensors.F32, nil
 }
 
-func (s storeWeights) Raw(p model.Param, buffer []byte) ([]byte, error) {
+func (s storeParameters) Raw(p model.Param, buffer []byte) ([]byte, error) {
 	variable := s.store.GetVariable("/" + p.Path)
 	if variable == nil {
 		return nil, fmt.Errorf("parameter %s is not in the store", p.Path)
@@ -381,7 +445,7 @@ func (s storeWeights) Raw(p model.Param, buffer []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return appendInt64s(buffer[:0], count), nil
+		return binary.LittleEndian.AppendUint64(buffer[:0], uint64(count[0])), nil
 	}
 	var raw []byte
 	accessErr := tensors.ConstFlatData(value, func(flat []float32) { raw, err = safetensors.AppendFloat32s(buffer[:0], safetensors.F32, flat) })

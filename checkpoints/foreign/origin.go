@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"tandem/checkpoints"
 	"tandem/checkpoints/safetensors"
 	"tandem/model"
 )
@@ -55,8 +56,27 @@ func (o *Origin) addFile(dir, name string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
 	o.Files[name] = data
-	return err
+	return nil
+}
+
+// tokenizerFiles are the names under which the peers keep a tokenizer.
+var tokenizerFiles = []string{
+	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+	"spiece.model", "tokenizer.model",
+}
+
+// addTokenizer keeps the tokenizer's files.
+func (o *Origin) addTokenizer(dir string) error {
+	for _, name := range tokenizerFiles {
+		if err := o.addFile(dir, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openCLIP reads the kept configuration.
@@ -74,12 +94,12 @@ func (o *Origin) hf() (hfConfig, error) {
 }
 
 // config reads the kept configuration of either format.
-func (o *Origin) config() (model.Config, Preprocess, error) {
+func (o *Origin) config() (model.Config, checkpoints.Preprocess, error) {
 	switch o.Format {
 	case FormatOpenCLIP:
 		shapes, err := o.shapes()
 		if err != nil {
-			return model.Config{}, Preprocess{}, err
+			return model.Config{}, checkpoints.Preprocess{}, err
 		}
 		c, err := o.openCLIP(shapes)
 		return c.Model.WithDefaults(), c.Preprocess, err
@@ -87,7 +107,7 @@ func (o *Origin) config() (model.Config, Preprocess, error) {
 		c, err := o.hf()
 		return c.Model.WithDefaults(), c.Preprocess, err
 	default:
-		return model.Config{}, Preprocess{}, fmt.Errorf("format %s keeps no configuration", o.Format)
+		return model.Config{}, checkpoints.Preprocess{}, fmt.Errorf("format %s keeps no configuration", o.Format)
 	}
 }
 

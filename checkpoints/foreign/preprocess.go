@@ -4,44 +4,24 @@ import (
 	"fmt"
 	"slices"
 
+	"tandem/checkpoints"
+	"tandem/imaging"
 	"tandem/model"
 )
 
-// Preprocess is the evaluation transform of pictures that belongs to a model.
-type Preprocess struct {
-	Size          int        `json:"size"`
-	Resize        string     `json:"resize"`        // shortest, longest or squash
-	Interpolation string     `json:"interpolation"` // bicubic or bilinear
-	Mean          [3]float64 `json:"mean"`
-	Std           [3]float64 `json:"std"`
-	Fill          int        `json:"fill"` // the colour of the borders that longest adds
-}
-
-// How a picture becomes a square.
-const (
-	ResizeShortest = "shortest" // the shorter side becomes the size, the middle is cut out
-	ResizeLongest  = "longest"  // the longer side becomes the size, borders are added
-	ResizeSquash   = "squash"   // both sides become the size
-)
-
-// Interpolations.
-const (
-	Bicubic  = "bicubic"
-	Bilinear = "bilinear"
-)
-
-// DefaultPreprocess is open_clip's and OpenAI's for pictures of that size.
-func DefaultPreprocess(size int) Preprocess {
-	return Preprocess{Size: size, Resize: ResizeShortest, Interpolation: Bicubic, Mean: model.CLIPMean, Std: model.CLIPStd}
-}
-
-// String is one line for people.
-func (p Preprocess) String() string {
-	return fmt.Sprintf("%d×%d, resize %s, %s, mean %v, std %v", p.Size, p.Size, p.Resize, p.Interpolation, p.Mean, p.Std)
-}
-
 // half is the mean and the standard deviation of SigLIP.
 var half = [3]float64{0.5, 0.5, 0.5}
+
+// describePreprocess is one line for people.
+func describePreprocess(v model.VisionConfig, p checkpoints.Preprocess) string {
+	return fmt.Sprintf("%d×%d pixels, resize %s, %s, mean %.5g, std %.5g", v.ImageSize, v.ImageSize, p.Resize, p.Interpolation, v.Mean, v.Std)
+}
+
+// resizeModes and interpolations are imaging's, by their names in open_clip.
+var (
+	resizeModes    = []string{string(imaging.Shortest), string(imaging.Longest), string(imaging.Squash)}
+	interpolations = []string{string(imaging.Bicubic), string(imaging.Bilinear)}
+)
 
 func (s *section) triple(key string, absent [3]float64) [3]float64 {
 	if list := s.numbers(key, 3); list != nil {
@@ -54,7 +34,7 @@ func (s *section) triple(key string, absent [3]float64) [3]float64 {
 func (s *section) choice(key, absent string, allowed ...string) string {
 	value := s.text(key, absent)
 	if !slices.Contains(allowed, value) {
-		s.fault(key, "= %q is not implemented: it can be %v", value, allowed)
+		s.fault(key, "= %q is not implemented: it can be %q", value, allowed)
 	}
 	return value
 }

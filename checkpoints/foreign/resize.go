@@ -56,7 +56,6 @@ func (c *Checkpoint) resize(target model.Config) error {
 		c.replace("text/pos_embed", resizeLinear(resized, target.Text.Context, from.Text.Width))
 	}
 	c.Config = target
-	c.Preprocess.Size = target.Vision.ImageSize
 	return nil
 }
 
