@@ -16,7 +16,8 @@ import (
 type Run struct {
 	// Training turns on patch dropout and batch norm on batch statistics (with an update of the running ones).
 	Training bool
-	// DType is the type of activations and matrix products; parameters, norms, softmax and loss stay in float32.
+	// DType is the type of activations and matrix products; parameters, norms, softmax and loss stay in float32. Float64
+	// is for comparisons, and wants the parameters in float64 too.
 	DType dtypes.DType
 	// Rng is the state that patch dropout draws from, as graph.RNGStateFromSeed makes it.
 	Rng *Node
@@ -65,6 +66,14 @@ func as(x *Node, dtype dtypes.DType) *Node {
 	return ConvertDType(x, dtype)
 }
 
+// wide converts to the type of norms, softmax and features: float32, or float64 where a graph runs in that.
+func wide(x *Node) *Node {
+	if x.DType() == dtypes.Float64 {
+		return x
+	}
+	return as(x, dtypes.Float32)
+}
+
 // matMul multiplies x [..., in] by w [in, out].
 func matMul(x, w *Node) *Node {
 	return as(Dot(x, w).General([]int{x.Rank() - 1}, nil, []int{0}, nil), x.DType()) // [..., out]
@@ -84,10 +93,9 @@ func addBias(x, bias *Node) *Node {
 // layerNorm normalises the last axis (Ba et al., 2016), in float32 whatever the type of x.
 func layerNorm(scope *gml.Scope, x *Node, epsilon float64) *Node {
 	width := x.Shape().Dim(-1)
-	wide := as(x, dtypes.Float32)
 	gain := variable(scope, "gain", width).NodeValue(x)
 	bias := variable(scope, "bias", width).NodeValue(x)
-	return as(normalise(wide, gain, bias, epsilon), x.DType())
+	return as(normalise(wide(x), gain, bias, epsilon), x.DType())
 }
 
 func normalise(x, gain, bias *Node, epsilon float64) *Node {
@@ -180,9 +188,9 @@ func attention(q, k, v, mask *Node, heads int) *Node {
 	q, k, v = splitHeads(q, heads), splitHeads(k, heads), splitHeads(v, heads) // [B, N, L, H]
 	q = MulScalar(q, 1/math.Sqrt(float64(headWidth)))
 	scores := Dot(q, k).General([]int{3}, []int{0, 1}, []int{3}, []int{0, 1}) // [B, N, Lq, L]
-	scores = as(scores, dtypes.Float32)
+	scores = wide(scores)
 	if mask != nil {
-		scores = Add(scores, BroadcastToShape(mask, scores.Shape()))
+		scores = Add(scores, BroadcastToShape(as(mask, scores.DType()), scores.Shape()))
 	}
 	weights := as(softmax(scores), v.DType())
 	mixed := Dot(weights, v).General([]int{3}, []int{0, 1}, []int{2}, []int{0, 1}) // [B, N, Lq, H]
@@ -203,7 +211,7 @@ func softmax(x *Node) *Node {
 
 // L2Normalise scales rows to length 1, as torch.nn.functional.normalize does: x / max(‖x‖, 1e-12), in float32.
 func L2Normalise(x *Node) *Node {
-	x = as(x, dtypes.Float32)
+	x = wide(x)
 	squares := ReduceAndKeep(Square(x), ReduceSum, -1)
 	return Div(x, Sqrt(MaxScalar(squares, 1e-24)))
 }

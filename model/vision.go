@@ -21,7 +21,7 @@ func (c Config) EncodeImages(scope *gml.Scope, images *Node, run Run) *Node {
 		features = v.transformer(scope.In("visual"), x, c.EmbedDim, &run)
 	}
 	features.AssertDims(batch, c.EmbedDim)
-	return as(features, dtypes.Float32)
+	return wide(features)
 }
 
 // normalisePixels turns uint8 pixels into (x/255 − mean)/std; float32 images pass.
@@ -139,7 +139,7 @@ func (v VisionConfig) pool(scope *gml.Scope, x *Node, run *Run) *Node {
 		if v.HasClassToken() {
 			x = SliceAxis(x, 1, AxisRangeToEnd(1))
 		}
-		pooled = as(ReduceMean(as(x, dtypes.Float32), 1), x.DType())
+		pooled = as(ReduceMean(wide(x), 1), x.DType())
 	default:
 		pooled = Squeeze(SliceAxis(x, 1, AxisRange(0, 1)), 1)
 	}
