@@ -166,15 +166,15 @@ func (t Table) checkOurs(c model.Config) error {
 	return nil
 }
 
-// Theirs makes all their tensors from values of ours, which are in our layouts; shapes tells our dimensions.
-func (t Table) Theirs(params []model.Param, values map[string][]float32) (map[string][]float32, error) {
+// Theirs makes all tensors of their side from values of ours, which are in our layouts, by our paths.
+func Theirs[E any](t Table, params []model.Param, values map[string][]E) (map[string][]E, error) {
 	dims := map[string][]int{}
 	for _, p := range params {
 		dims[p.Path] = p.Dims
 	}
-	theirs := map[string][]float32{}
+	theirs := map[string][]E{}
 	for name, pairs := range t.byTheirs() {
-		whole := make([]float32, Pair{Shape: pairs[0].Shape}.size())
+		whole := make([]E, Pair{Shape: pairs[0].Shape}.size())
 		for _, p := range pairs {
 			ours, ok := values[p.Ours]
 			if !ok {

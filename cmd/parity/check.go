@@ -75,9 +75,17 @@ type report struct {
 type group struct {
 	name   string
 	checks []check
+	note   string // printed below them
 }
 
-func (r *report) add(name string, checks ...check) { r.groups = append(r.groups, group{name, checks}) }
+func (r *report) add(name string, checks ...check) {
+	r.groups = append(r.groups, group{name: name, checks: checks})
+}
+
+// note says something about the group that was added last.
+func (r *report) note(format string, args ...any) {
+	r.groups[len(r.groups)-1].note = fmt.Sprintf(format, args...)
+}
 
 func (r *report) failures() int {
 	n := 0
@@ -103,6 +111,9 @@ func (r *report) print(w io.Writer, all bool) {
 			if all || !c.passes() || i == worst {
 				c.print(w)
 			}
+		}
+		if g.note != "" {
+			fmt.Fprintf(w, "  (%s)\n", g.note)
 		}
 	}
 	fmt.Fprintf(w, " %d of %d checks within tolerance\n", total-r.failures(), total)

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"slices"
+
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
 
+	"tandem/checkpoints/foreign"
 	"tandem/internal/fault"
 	"tandem/loss"
 	"tandem/model"
@@ -73,10 +77,14 @@ func (r *runner) trace() (map[string]traced, error) {
 }
 
 func flat(t *tensors.Tensor) []float64 {
-	if values, err := tensors.CopyFlatData[int64](t); err == nil {
-		return widen(values)
+	switch t.DType() {
+	case dtypes.Int64:
+		return widen(tensors.MustCopyFlatData[int64](t))
+	case dtypes.Float64:
+		return tensors.MustCopyFlatData[float64](t)
+	default:
+		return widen(tensors.MustCopyFlatData[float32](t))
 	}
-	return widen(tensors.MustCopyFlatData[float32](t))
 }
 
 // evaluate runs the model as inference does and returns the outputs under the golden files' names.
@@ -111,7 +119,7 @@ func (r *runner) evaluate() (map[string][]float64, error) {
 	return all, nil
 }
 
-// trained is what three steps of AdamW give, under their names.
+// trained is what three steps of AdamW give, under the peer's names.
 type trained struct {
 	gradients map[string][]float64 // of the first step
 	losses    []float64            // before each step, and after the last
@@ -156,14 +164,14 @@ func (r *runner) trainable() (params []model.Param) {
 	return params
 }
 
-// train takes three steps, and looks at the loss a fourth time.
-func (r *runner) train() (trained, error) {
+// train takes three steps in float32 or float64, and looks at the loss a fourth time.
+func (r *runner) train(dtype dtypes.DType) (trained, error) {
 	var t trained
-	store, err := r.checkpoint.LoadStore()
+	store, err := r.storeOf(dtype)
 	if err != nil {
 		return t, err
 	}
-	step, err := r.stepper(store)
+	step, err := r.stepper(store, dtype)
 	if err != nil {
 		return t, err
 	}
@@ -187,10 +195,33 @@ func (r *runner) train() (trained, error) {
 	return t, nil
 }
 
+// storeOf loads the weights in a type.
+func (r *runner) storeOf(dtype dtypes.DType) (*gml.Store, error) {
+	narrow, err := r.checkpoint.LoadStore()
+	if err != nil || dtype == dtypes.Float32 {
+		return narrow, err
+	}
+	wide := gml.NewStore()
+	for _, p := range r.checkpoint.Config.Params() {
+		value, err := narrow.GetVariable("/" + p.Path).Value()
+		if err != nil {
+			return nil, err
+		}
+		if !p.Counter {
+			value = tensors.FromFlatDataAndDimensions(flat(value), p.Dims...)
+		}
+		v, err := wide.CreateVariable("/"+p.Path, value)
+		if err != nil {
+			return nil, err
+		}
+		v.SetTrainable(!p.Buffer)
+	}
+	return wide, nil
+}
+
 // stepper compiles the training step: loss, gradients, AdamW, and the temperature kept within bounds.
-func (r *runner) stepper(store *gml.Store) (step func(i int64) (float64, map[string][]float32, error), err error) {
-	config, params := r.checkpoint.Config, r.trainable()
-	o := goldenOptimiser()
+func (r *runner) stepper(store *gml.Store, dtype dtypes.DType) (step func(i int64) (float64, map[string][]float64, error), err error) {
+	o, params := goldenOptimiser(), r.trainable()
 	if o.Rules, err = r.decayRules(*o.WeightDecay); err != nil {
 		return nil, err
 	}
@@ -203,14 +234,9 @@ func (r *runner) stepper(store *gml.Store) (step func(i int64) (float64, map[str
 		return nil, err
 	}
 	exec, err := gml.NewExec(r.backend, store, func(scope *gml.Scope, images, tokens, hyper *Node) []*Node {
-		run := model.Run{Training: true}
-		batch := loss.Batch{
-			Images: model.L2Normalise(config.EncodeImages(scope, images, run)), Texts: model.L2Normalise(config.EncodeTexts(scope, tokens, run)),
-		}
-		batch.Scale, batch.Bias = config.Temperature(scope, images)
-		value := r.loss.Compute(batch)
+		value := r.trainingLoss(scope, ConvertDType(images, dtype), tokens, dtype)
 		gradients := Gradient(value, adam.Trainable(images.Graph())...)
-		adam.Update(value, hyper, gradients)
+		adam.Update(value, ConvertDType(hyper, dtype), gradients)
 		scale := scope.GetVariable("logit_scale")
 		scale.SetNodeValue(ClipScalar(scale.NodeValue(images), 0, model.MaxLogitScale))
 		return append([]*Node{value}, gradients...)
@@ -223,59 +249,49 @@ func (r *runner) stepper(store *gml.Store) (step func(i int64) (float64, map[str
 		return nil, err
 	}
 	curve := o.Schedule.Over(4, 1, 1)
-	return func(i int64) (float64, map[string][]float32, error) {
+	return func(i int64) (float64, map[string][]float64, error) {
 		hyper := o.Hyper(curve, i)
 		outputs, err := exec.Call(images, tokens, hyper[:])
 		if err != nil {
 			return 0, nil, err
 		}
-		gradients := map[string][]float32{}
+		gradients := map[string][]float64{}
 		for k, p := range params {
-			gradients[p.Path] = tensors.MustCopyFlatData[float32](outputs[k+1])
+			gradients[p.Path] = flat(outputs[k+1])
 		}
 		return flat(outputs[0])[0], gradients, nil
 	}, nil
 }
 
-// weightsOf reads the store under their names, batch norm's statistics included.
+func (r *runner) trainingLoss(scope *gml.Scope, images, tokens *Node, dtype dtypes.DType) *Node {
+	config, run := r.checkpoint.Config, model.Run{Training: true, DType: dtype}
+	batch := loss.Batch{
+		Images: model.L2Normalise(config.EncodeImages(scope, images, run)), Texts: model.L2Normalise(config.EncodeTexts(scope, tokens, run)),
+	}
+	batch.Scale, batch.Bias = config.Temperature(scope, images)
+	return r.loss.Compute(batch)
+}
+
+// weightsOf reads the store under the peer's names, batch norm's statistics included.
 func (r *runner) weightsOf(store *gml.Store) (map[string][]float64, error) {
-	values := map[string][]float32{}
+	values := map[string][]float64{}
 	for _, p := range r.checkpoint.Config.Params() {
 		value, err := store.GetVariable("/" + p.Path).Value()
 		if err != nil {
 			return nil, err
 		}
-		for _, x := range flat(value) {
-			values[p.Path] = append(values[p.Path], float32(x))
-		}
+		values[p.Path] = flat(value)
 	}
 	return r.theirs(values, true)
 }
 
 // theirs translates values of our parameters. Without buffers, tensors made of them are left out.
-func (r *runner) theirs(values map[string][]float32, buffers bool) (map[string][]float64, error) {
-	table := r.checkpoint.Table()
-	params := r.checkpoint.Config.Params()
-	if !buffers {
-		isBuffer := map[string]bool{}
-		for _, p := range params {
-			isBuffer[p.Path] = p.Buffer
-		}
-		kept := table[:0:0]
-		for _, pair := range table {
-			if !isBuffer[pair.Ours] {
-				kept = append(kept, pair)
-			}
-		}
-		table = kept
+func (r *runner) theirs(values map[string][]float64, buffers bool) (map[string][]float64, error) {
+	table, params := r.checkpoint.Table(), r.checkpoint.Config.Params()
+	isBuffer := map[string]bool{}
+	for _, p := range params {
+		isBuffer[p.Path] = p.Buffer
 	}
-	theirs, err := table.Theirs(params, values)
-	if err != nil {
-		return nil, err
-	}
-	wide := map[string][]float64{}
-	for name, x := range theirs {
-		wide[name] = widen(x)
-	}
-	return wide, nil
+	table = slices.DeleteFunc(table, func(p foreign.Pair) bool { return isBuffer[p.Ours] && !buffers })
+	return foreign.Theirs(table, params, values)
 }
