@@ -87,8 +87,8 @@ func batchNorm(scope *gml.Scope, x *Node, run *Run) *Node {
 	meanVar, varVar := variable(scope, "running_mean", width), variable(scope, "running_var", width)
 	mean, variance := meanVar.NodeValue(x), varVar.NodeValue(x)
 	if run.Training {
-		mean = ReduceMean(y, 0, 1, 2)
-		variance = ReduceMean(Square(Sub(y, ExpandLeftToRank(mean, 4))), 0, 1, 2)
+		mean = channelMean(y)
+		variance = channelMean(Square(Sub(y, ExpandLeftToRank(mean, 4))))
 		count := float64(x.Shape().Size() / width)
 		blend(meanVar, mean)
 		blend(varVar, MulScalar(variance, count/(count-1)))
@@ -100,6 +100,10 @@ func batchNorm(scope *gml.Scope, x *Node, run *Run) *Node {
 	y = Div(Sub(y, ExpandLeftToRank(mean, 4)), ExpandLeftToRank(Sqrt(AddScalar(variance, batchNormEpsilon)), 4))
 	return as(addBias(Mul(y, ExpandLeftToRank(gain, 4)), bias), x.DType())
 }
+
+// channelMean is the mean of each channel: [B, H, W, C] → [C], one axis after the other. In float32 a single sum over all
+// pixels would lose digits.
+func channelMean(x *Node) *Node { return ReduceMean(ReduceMean(ReduceMean(x, 2), 1), 0) }
 
 // blend moves a running statistic towards the batch's.
 func blend(running *gml.Variable, batch *Node) {
