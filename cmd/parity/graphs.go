@@ -233,7 +233,11 @@ func (r *runner) stepper(store *gml.Store, dtype dtypes.DType) (step func(i int6
 	if err != nil {
 		return nil, err
 	}
-	exec, err := gml.NewExec(r.backend, store, func(scope *gml.Scope, images, tokens, hyper *Node) []*Node {
+	b := r.backend
+	if dtype == dtypes.Float64 {
+		b = r.exact
+	}
+	exec, err := gml.NewExec(b, store, func(scope *gml.Scope, images, tokens, hyper *Node) []*Node {
 		value := r.trainingLoss(scope, ConvertDType(images, dtype), tokens, dtype)
 		gradients := Gradient(value, adam.Trainable(images.Graph())...)
 		adam.Update(value, ConvertDType(hyper, dtype), gradients)

@@ -63,10 +63,15 @@ func compareAll(ctx context.Context, dirs []string, f flags, stdout io.Writer) e
 		return err
 	}
 	defer opened.Close()
+	exact, err := backend.Open(ctx, backend.Options{Name: backend.Go})
+	if err != nil {
+		return err
+	}
+	defer exact.Close()
 	fmt.Fprintln(stdout, opened.Info)
 	var failed []string
 	for _, dir := range dirs {
-		report, err := compare(opened.Backend, dir)
+		report, err := compare(dir, opened.Backend, exact.Backend)
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}

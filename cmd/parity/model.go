@@ -19,8 +19,8 @@ import (
 	"tandem/model"
 )
 
-// compare runs every check that a directory has files for.
-func compare(b compute.Backend, dir string) (*report, error) {
+// compare runs every check that a directory has files for: float32 on backend b, float64 on exact.
+func compare(dir string, b, exact compute.Backend) (*report, error) {
 	has := func(name string) bool {
 		_, err := os.Stat(filepath.Join(dir, name))
 		return err == nil
@@ -29,7 +29,7 @@ func compare(b compute.Backend, dir string) (*report, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fault.User(err)
 	case has("inputs.npz"):
-		return compareModel(b, dir)
+		return compareModel(dir, b, exact)
 	case has("index.json"):
 		return comparePictures(dir)
 	case err == nil && !stat.IsDir():
@@ -39,7 +39,7 @@ func compare(b compute.Backend, dir string) (*report, error) {
 	}
 }
 
-func compareModel(b compute.Backend, dir string) (*report, error) {
+func compareModel(dir string, b, exact compute.Backend) (*report, error) {
 	g, err := readGolden(dir)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func compareModel(b compute.Backend, dir string) (*report, error) {
 		return nil, err
 	}
 	defer c.Close()
-	r := &runner{backend: b, golden: g, checkpoint: c}
+	r := &runner{backend: b, exact: exact, golden: g, checkpoint: c}
 	if r.loss, err = r.trainedLoss(); err != nil {
 		return nil, err
 	}
@@ -65,6 +65,7 @@ func compareModel(b compute.Backend, dir string) (*report, error) {
 // runner compares one model with its golden files.
 type runner struct {
 	backend    compute.Backend
+	exact      compute.Backend // for float64: the pure-Go one, which has nothing to compile
 	golden     golden
 	checkpoint *foreign.Checkpoint
 	loss       loss.Config
