@@ -4,7 +4,6 @@ package configs
 
 import (
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +16,7 @@ import (
 
 	"tandem/checkpoints"
 	"tandem/data"
-	"tandem/eval"
+	"tandem/data/prepare"
 	"tandem/internal/fault"
 	"tandem/internal/strictyaml"
 	"tandem/loss"
@@ -32,7 +31,7 @@ type Experiment struct {
 	Base string `yaml:"base,omitempty" json:"base,omitempty"`
 	Name string `yaml:"name" json:"name"`
 
-	Dataset    DatasetConfig          `yaml:"dataset,omitempty" json:"dataset"`
+	Dataset    prepare.Config         `yaml:"dataset,omitempty" json:"dataset"`
 	Model      ModelConfig            `yaml:"model" json:"model"`
 	Preprocess checkpoints.Preprocess `yaml:"preprocess,omitempty" json:"preprocess"`
 	Tokenizer  TokenizerConfig        `yaml:"tokenizer,omitempty" json:"tokenizer"`
@@ -188,6 +187,7 @@ func (e Experiment) withDefaults() Experiment {
 	if e.Data.Image.Size == 0 {
 		e.Data.Image.Size = e.Model.Vision.ImageSize
 	}
+	e.Data.Image = e.Data.Image.WithDefaults()
 	e.Data = e.Data.WithDefaults()
 	e.Loss = e.Loss.WithDefaults()
 	e.Optim = e.Optim.WithDefaults()
@@ -215,9 +215,7 @@ func (e Experiment) Validate() error {
 	case e.Loss.Name == loss.SigLIP && e.Model.LogitBiasInit == nil:
 		return fmt.Errorf("loss.name siglip needs model.logit_bias_init (SigLIP's is -10)")
 	}
-	return errors.Join(firstError(
-		e.Model.Config.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData,
-	))
+	return firstError(e.Model.Config.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData)
 }
 
 // validateData checks the data section; its sources may still be open where a data set is to be built.
@@ -246,17 +244,17 @@ var free = []string{
 	"data.workers", "data.prefetch", "data.cache.bytes",
 }
 
-// Identity is the part of the configuration that decides weights and data, flattened to dotted keys.
-func (e Experiment) Identity() (map[string]any, error) {
-	content, err := json.Marshal(e)
+// Identity is the part of the configuration that decides weights and data, flattened to dotted keys and printed values.
+func (e Experiment) Identity() (map[string]string, error) {
+	content, err := e.YAML()
 	if err != nil {
 		return nil, err
 	}
-	var tree map[string]any
-	if err := json.Unmarshal(content, &tree); err != nil {
+	tree := strictyaml.Map{}
+	if err := yaml.Unmarshal(content, &tree); err != nil {
 		return nil, err
 	}
-	flat := map[string]any{}
+	flat := map[string]string{}
 	flatten("", tree, flat)
 	for _, key := range free {
 		delete(flat, key)
@@ -264,22 +262,20 @@ func (e Experiment) Identity() (map[string]any, error) {
 	return flat, nil
 }
 
-func flatten(prefix string, v any, into map[string]any) {
-	m, ok := v.(map[string]any)
-	if !ok {
-		into[prefix] = v
-		return
-	}
-	for k, child := range m {
-		path := k
-		if prefix != "" {
-			path = prefix + "." + k
+func flatten(prefix string, v any, into map[string]string) {
+	switch v := v.(type) {
+	case strictyaml.Map:
+		for k, child := range v {
+			flatten(strings.TrimPrefix(prefix+"."+k, "."), child, into)
 		}
-		flatten(path, child, into)
+	case []any:
+		for i, child := range v {
+			flatten(fmt.Sprintf("%s[%d]", prefix, i), child, into)
+		}
+	default:
+		into[prefix] = fmt.Sprint(v)
 	}
 }
 
 // YAML is the whole configuration as a recipe file would have it.
 func (e Experiment) YAML() ([]byte, error) { return yaml.Marshal(e) }
-
-var _ = eval.Task{}

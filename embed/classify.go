@@ -10,11 +10,11 @@ import (
 
 // Prediction is one answer to a classification.
 type Prediction struct {
-	Label       string
-	Probability float64 // over the given labels, at the model's temperature
-	Similarity  float64 // cosine of image and text
+	Label       string  `json:"label"`
+	Probability float64 `json:"probability"` // over the given labels, at the model's temperature
+	Similarity  float64 `json:"similarity"`  // cosine of image and text
 	// Known is false where the best similarity of all labels is under the wanted minimum: none of them fits.
-	Known bool
+	Known bool `json:"-"`
 }
 
 // ClassifyOption changes how labels are asked for and when an answer counts.

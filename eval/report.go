@@ -1,9 +1,11 @@
 package eval
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 )
@@ -101,4 +103,28 @@ func (r Result) SkippedLine() string {
 		parts = append(parts, fmt.Sprintf("%d %s", skipped[reason], reason))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// ReadCurve reads the loss of each step from a metrics log.
+func ReadCurve(path string) ([]CurvePoint, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var curve []CurvePoint
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var record struct {
+			Step int64    `json:"step"`
+			Loss *float64 `json:"loss"`
+		}
+		if err := json.Unmarshal(lines.Bytes(), &record); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if record.Loss != nil {
+			curve = append(curve, CurvePoint{record.Step, *record.Loss})
+		}
+	}
+	return curve, lines.Err()
 }

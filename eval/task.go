@@ -3,6 +3,7 @@ package eval
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
@@ -23,6 +24,9 @@ type Task struct {
 	// Data is where the examples are: a data set's name or the path of a shard directory, and the split.
 	Data  string `yaml:"data" json:"data"`
 	Split string `yaml:"split,omitempty" json:"split,omitempty"`
+
+	// Where keeps the examples whose metadata columns have these values.
+	Where map[string]string `yaml:"where,omitempty" json:"where,omitempty"`
 
 	// Label is the metadata column with an example's class (classification).
 	Label string `yaml:"label,omitempty" json:"label,omitempty"`
@@ -73,6 +77,9 @@ func (r Result) Metrics() map[string]Metric {
 // Run evaluates one task.
 func Run(ctx context.Context, enc Encoder, task Task, set Dataset) (Result, error) {
 	result := Result{Task: task}
+	if len(task.Where) > 0 {
+		set = filtered{set, task.Where}
+	}
 	var err error
 	if task.Kind == Retrieval {
 		result.Retrieval, err = Retrieve(ctx, enc, set, task.Match)
@@ -119,4 +126,32 @@ func classesOf(ctx context.Context, set Dataset, label string) ([]Class, error) 
 		classes = append(classes, Class{Name: name})
 	}
 	return classes, nil
+}
+
+// filtered is a data set without the examples that lack some label values.
+type filtered struct {
+	Dataset
+	where map[string]string
+}
+
+func (f filtered) Examples(ctx context.Context) iter.Seq2[Example, error] {
+	return func(yield func(Example, error) bool) {
+		for example, err := range f.Dataset.Examples(ctx) {
+			if err == nil && !f.wants(example) {
+				continue
+			}
+			if !yield(example, err) {
+				return
+			}
+		}
+	}
+}
+
+func (f filtered) wants(example Example) bool {
+	for column, value := range f.where {
+		if example.Labels[column] != value {
+			return false
+		}
+	}
+	return true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"tandem/imaging/internal/jpeg"
 )
@@ -258,7 +259,8 @@ func classify(format Format, err error) error {
 	}
 	reason := ErrCorrupt
 	switch {
-	case errors.Is(err, jpeg.ErrTruncated), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+	case errors.Is(err, jpeg.ErrTruncated), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF),
+		strings.HasSuffix(err.Error(), "EOF"): // image/gif does not wrap it
 		reason = ErrTruncated
 	case errors.Is(err, jpeg.ErrUnsupported), isUnsupported(err):
 		reason = ErrUnsupported

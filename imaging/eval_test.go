@@ -26,10 +26,15 @@ func openCLIPVariants() map[string]EvalConfig {
 // (in units of 1/255; the project asks for max 1 and mean 0.05) and after.
 func TestEvalAsOpenCLIP(t *testing.T) {
 	d := NewDecoder(DefaultLimits())
-	for _, path := range goldenNames(t, "testdata/open_clip", 16) {
+	checked := 0
+	for _, path := range goldenNames(t, "testdata/open_clip", 17) {
 		name := filepath.Base(path)
 		data, golden := goldenFile(t, path)
 		for variant, config := range openCLIPVariants() {
+			if _, ok := golden[variant]; !ok && variant == "clip_224" {
+				continue // left out of some files to keep them small
+			}
+			checked++
 			want, err := npy.As[float32](golden[variant])
 			if err != nil {
 				t.Fatal(name, variant, err)
@@ -55,6 +60,9 @@ func TestEvalAsOpenCLIP(t *testing.T) {
 				t.Errorf("%s %s: max %.3f/255, mean %.5f/255; normalised max %.1e", name, variant, e.max, e.mean, normalised)
 			}
 		}
+	}
+	if checked < 17*4+8 {
+		t.Errorf("only %d pictures under variants checked", checked)
 	}
 }
 

@@ -78,9 +78,11 @@ func (p *Picture) resize(mode Mode, w, h int) {
 // slack is how far vector loads may read behind the last pixel.
 const slack = 64
 
-// grow returns a slice of n bytes with slack behind it, s itself if it is large enough.
+// grow returns a slice of n bytes with slack behind it, s itself if it is large enough. What one huge picture needed is
+// given back when a small one follows.
 func grow(s []byte, n int) []byte {
-	if cap(s) < n+slack {
+	const keep = 16 << 20
+	if cap(s) < n+slack || cap(s) > keep && cap(s)/16 > n {
 		return make([]byte, n, n+slack)
 	}
 	return s[:n]
@@ -90,6 +92,16 @@ func grow(s []byte, n int) []byte {
 func (p *Picture) row(y int) []byte {
 	n := p.Width * p.Mode.Bytes()
 	return p.Pix[y*n : (y+1)*n]
+}
+
+// Upright returns p turned as its orientation asks: p itself if it is upright already, or else a new picture.
+func (p *Picture) Upright() *Picture {
+	if p.Orientation <= 1 {
+		return p
+	}
+	turned := &Picture{}
+	orient(turned, p)
+	return turned
 }
 
 // orient turns src upright into dst, which must be another picture.

@@ -99,8 +99,10 @@ type axis struct {
 	count   []int32
 	weights []float64
 	fixed   []int32
-	vector  []int16 // the weights as the vector kernels want them
-	scratch []float64
+	// What the vector kernels want, see vector_amd64.go.
+	offsets         []int32
+	grouped, paired []int16
+	groups, pairs   int
 }
 
 // axisKey is what the coefficients depend on.
@@ -246,7 +248,7 @@ func (r *resampler) columns(dst []byte, src plane, ow int, more, wide bool) plan
 	if more {
 		// A gap behind each row lets vector stores run over its end.
 		out.stride = (ow*src.n+31)&^31 + 32
-		r.tmp = grow(r.tmp, out.stride*src.h)
+		r.tmp = grow(r.tmp, out.stride*(src.h+1)) // and a row that may be read with weight 0
 		out.pix = r.tmp
 	}
 	if wide {
@@ -295,25 +297,28 @@ func (a *axis) columns8Go(dst, src plane) {
 // rows8Go is the pass across the rows; src starts at row y0 of the picture that the coefficients speak of.
 func (a *axis) rows8Go(dst []byte, src plane, y0 int) {
 	n := src.w * src.n
+	for i, first := range a.first {
+		a.row8Go(dst[i*n:(i+1)*n], src, i, int(first)-y0)
+	}
+}
+
+// row8Go computes output row i, whose first tap is row top of src.
+func (a *axis) row8Go(dst []byte, src plane, i, top int) {
+	w := a.fixed[i*a.taps : i*a.taps+int(a.count[i])]
 	var sums [256]int32
-	for i := range a.first {
-		w := a.fixed[i*a.taps : i*a.taps+int(a.count[i])]
-		out := dst[i*n : (i+1)*n]
-		top := (int(a.first[i]) - y0) * src.stride
-		for at := 0; at < n; at += len(sums) {
-			part := sums[:min(len(sums), n-at)]
-			for x := range part {
-				part[x] = roundHalf
+	for at := 0; at < len(dst); at += len(sums) {
+		part := sums[:min(len(sums), len(dst)-at)]
+		for x := range part {
+			part[x] = roundHalf
+		}
+		for k, c := range w {
+			in := src.pix[(top+k)*src.stride+at:][:len(part)]
+			for x, v := range in {
+				part[x] += int32(v) * c
 			}
-			for k, c := range w {
-				in := src.pix[top+k*src.stride+at:][:len(part)]
-				for x, v := range in {
-					part[x] += int32(v) * c
-				}
-			}
-			for x, s := range part {
-				out[at+x] = clip8(s)
-			}
+		}
+		for x, s := range part {
+			dst[at+x] = clip8(s)
 		}
 	}
 }

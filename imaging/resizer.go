@@ -38,9 +38,11 @@ func (r *Resizer) resize(dst []byte, p *Picture, win window) {
 	unpremultiply(dst[:(win.x1-win.x0)*(win.y1-win.y0)*src.n], src.n)
 }
 
-// Fit returns p scaled down so that its shortest side (or its longest) is at most size pixels, which is how shards
-// are made smaller; a picture that fits is returned as it is. The pixels become RGB, over white where transparent.
+// Fit returns p upright and scaled down so that its shortest side (or its longest) is at most size pixels, which is
+// how shards are made smaller. What is scaled becomes RGB, over white where it is transparent; grey stays grey. The
+// result is p itself if nothing is to be done, or belongs to the resizer until the next call.
 func (r *Resizer) Fit(p *Picture, size int, longest bool, f Interpolation) *Picture {
+	p = p.Upright()
 	side := min(p.Width, p.Height)
 	if longest {
 		side = max(p.Width, p.Height)
@@ -48,12 +50,13 @@ func (r *Resizer) Fit(p *Picture, size int, longest bool, f Interpolation) *Pict
 	if side <= size {
 		return p
 	}
-	w := max(1, p.Width*size/side)
-	h := max(1, p.Height*size/side)
-	rgb := &Picture{Format: p.Format, Orientation: p.Orientation}
-	rgb.resize(RGB, p.Width, p.Height)
-	p.Over(rgb.Pix, White)
-	return r.Resize(rgb, w, h, f)
+	if p.Mode != Gray && p.Mode != RGB || p.KeyAlpha {
+		rgb := &Picture{Format: p.Format, Orientation: 1}
+		rgb.resize(RGB, p.Width, p.Height)
+		p.Over(rgb.Pix, White)
+		p = rgb
+	}
+	return r.Resize(p, max(1, p.Width*size/side), max(1, p.Height*size/side), f)
 }
 
 // White is the background that alpha is laid over by default.

@@ -27,8 +27,9 @@ var accented = []string{
 	"Привет мир",
 }
 
-func benchmarkEncode(b *testing.B, texts []string) {
-	t := CLIP()
+func benchmarkEncode(b *testing.B, texts []string) { benchmarkTokenizer(b, CLIP(), texts) }
+
+func benchmarkTokenizer(b *testing.B, t Tokenizer, texts []string) {
 	dst := make([]int32, t.Context())
 	for _, text := range texts {
 		t.Encode(dst, text)
@@ -49,6 +50,18 @@ func BenchmarkEncodeMojibake(b *testing.B) {
 func BenchmarkEncodeLong(b *testing.B) {
 	benchmarkEncode(b, []string{strings.Repeat("the quick brown fox jumps over the lazy dog ", 100)})
 }
+
+// The small vocabularies of testdata cut words into more tokens than real ones.
+func BenchmarkLoaded(b *testing.B) {
+	for _, dir := range []string{"hf_tiny", "siglip_t5", "siglip2_lower"} {
+		t, err := Load("testdata/" + dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(dir, func(b *testing.B) { benchmarkTokenizer(b, t, captions) })
+	}
+}
+
 func BenchmarkLoadCLIP(b *testing.B) {
 	for b.Loop() {
 		if _, err := readCLIP(); err != nil {

@@ -63,3 +63,15 @@ func TestGoldenCLIP(t *testing.T) {
 		})
 	}
 }
+
+// TestHardCLIP compares generated texts with open_clip; testdata/make/clip.py writes any number of them.
+func TestHardCLIP(t *testing.T) {
+	var cases []clipCase
+	readJSON(t, "testdata/clip_hard.json", &cases)
+	if len(cases) < 400 {
+		t.Fatalf("%d cases, want 400 at least", len(cases))
+	}
+	for _, c := range cases {
+		c.check(t)
+	}
+}

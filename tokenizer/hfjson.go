@@ -82,10 +82,18 @@ func parseHF(data []byte) (*Pipeline, error) {
 	if file.Truncation != nil {
 		t.context = file.Truncation.MaxLength
 	}
-	if len(t.pre) > 0 {
+	if t.cutsWords() {
 		t.cache = newWordCache()
 	}
 	return t, t.checkIDs()
+}
+
+// cutsWords reports whether pieces are words, which come again, and not whole captions.
+func (t *Pipeline) cutsWords() bool {
+	return slices.ContainsFunc(t.pre, func(step preTokenizer) bool {
+		_, literal := step.(*literalSplit) // Gemma's never matches: its spaces are gone by then
+		return !literal
+	})
 }
 
 func (f *hfFile) check() error {

@@ -98,15 +98,17 @@ func (*hfLowercase) build(t *Pipeline) error { return t.normalize(appendLowercas
 
 func appendLowercase(dst, text []byte) []byte {
 	var lower [2]rune
-	for _, r := range string(text) {
-		if r < 0x80 {
-			if 'A' <= r && r <= 'Z' {
-				r += 'a' - 'A'
-			}
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		text = text[n:]
+		switch {
+		case 'A' <= r && r <= 'Z':
+			dst = append(dst, byte(r)+'a'-'A')
+		case r < utf8.RuneSelf:
 			dst = append(dst, byte(r))
-			continue
+		default:
+			dst = appendUTF8(dst, chars.AppendLowerRune(lower[:0], r))
 		}
-		dst = appendUTF8(dst, chars.AppendLowerRune(lower[:0], r))
 	}
 	return dst
 }

@@ -32,6 +32,18 @@ func WithPad(id int32) Option { return func(o *options) { o.pad = &id } }
 // WithContext says what Context returns.
 func WithContext(n int) Option { return func(o *options) { o.context = &n } }
 
+// Open returns the tokenizer that a flag or a config names: clip, or a directory for Load.
+func Open(name string, opts ...Option) (Tokenizer, error) {
+	if name != "clip" {
+		return Load(name, opts...)
+	}
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return o.apply(CLIP())
+}
+
 // Load reads the tokenizer of a directory:
 //
 //   - what Save wrote (tandem_tokenizer.json and the files that it lists);

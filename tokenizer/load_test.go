@@ -125,3 +125,25 @@ func TestGoldenSentencePiece(t *testing.T) {
 		}
 	}
 }
+
+// TestGoldenSiglipTokenizer compares with transformers' own SiglipTokenizer, except for what it does to special tokens
+// written in a caption and to null characters, which come out as ordinary text here.
+func TestGoldenSiglipTokenizer(t *testing.T) {
+	others := []string{"nul\x00 bell\x07 esc\x1b[31mred\x1b[0m del\x7f", "</s> in text", "text</s>more", "<pad><unk>", "x\x00y\x01z\x1cw"}
+	var texts []string
+	readJSON(t, "testdata/texts.json", &texts)
+	var want [][]int32
+	readJSON(t, "testdata/siglip_spm/transformers.json", &want)
+	tok, err := Load("testdata/siglip_spm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tok.Start() != -1 || tok.End() != 1 || tok.Pad() != 1 || tok.Context() != 64 {
+		t.Errorf("start %d, end %d, pad %d, context %d", tok.Start(), tok.End(), tok.Pad(), tok.Context())
+	}
+	for i, text := range texts {
+		if !slices.Contains(others, text) {
+			checkIDs(t, tok, text, want[i], 64)
+		}
+	}
+}

@@ -1,9 +1,9 @@
 package tokenizer
 
 import (
-	"container/heap"
 	"math"
 	"slices"
+	"sync"
 )
 
 // pair is two neighbouring symbols.
@@ -16,25 +16,47 @@ type merge struct{ rank, id int32 }
 type mergeTable map[pair]merge
 
 // longWord is the number of symbols from where the search for the next merge is worth a heap.
-const longWord = 48
+const longWord = 64
+
+// none is no merge: every other goes before it.
+var none = merge{rank: math.MaxInt32}
+
+func (t mergeTable) find(left, right int32) merge {
+	if m, ok := t[pair{left, right}]; ok {
+		return m
+	}
+	return none
+}
 
 // apply merges symbols in place, always the pair of lowest rank and of those the leftmost, and returns what is left.
 func (t mergeTable) apply(symbols []int32) []int32 {
 	if len(symbols) > longWord {
 		return t.applyLong(symbols)
 	}
+	var possible [longWord]merge // of a symbol with the next one
+	for i := range len(symbols) - 1 {
+		possible[i] = t.find(symbols[i], symbols[i+1])
+	}
 	for len(symbols) > 1 {
-		best, at := merge{rank: math.MaxInt32}, -1
-		for i := range len(symbols) - 1 {
-			if m, ok := t[pair{symbols[i], symbols[i+1]}]; ok && m.rank < best.rank {
-				best, at = m, i
+		last := len(symbols) - 1
+		at := 0
+		for i := range last {
+			if possible[i].rank < possible[at].rank {
+				at = i
 			}
 		}
-		if at < 0 {
+		if possible[at] == none {
 			break
 		}
-		symbols[at] = best.id
+		symbols[at] = possible[at].id
 		symbols = slices.Delete(symbols, at+1, at+2)
+		copy(possible[at:last-1], possible[at+1:last])
+		if at > 0 {
+			possible[at-1] = t.find(symbols[at-1], symbols[at])
+		}
+		if at < last-1 {
+			possible[at] = t.find(symbols[at], symbols[at+1])
+		}
 	}
 	return symbols
 }
@@ -46,18 +68,46 @@ type candidate struct {
 	pair pair
 }
 
+// before says which of two candidates goes first.
+func (c candidate) before(other candidate) bool {
+	return c.rank < other.rank || c.rank == other.rank && c.at < other.at
+}
+
+// candidates is a heap; container/heap would allocate for each candidate.
 type candidates []candidate
 
-func (c candidates) Len() int      { return len(c) }
-func (c candidates) Swap(i, j int) { c[i], c[j] = c[j], c[i] }
-func (c candidates) Less(i, j int) bool {
-	return c[i].rank < c[j].rank || c[i].rank == c[j].rank && c[i].at < c[j].at
+func (c *candidates) push(m candidate) {
+	heap := append(*c, m)
+	at := len(heap) - 1
+	for at > 0 && m.before(heap[(at-1)/2]) {
+		heap[at] = heap[(at-1)/2]
+		at = (at - 1) / 2
+	}
+	heap[at] = m
+	*c = heap
 }
-func (c *candidates) Push(x any) { *c = append(*c, x.(candidate)) }
-func (c *candidates) Pop() any {
-	last := (*c)[len(*c)-1]
-	*c = (*c)[:len(*c)-1]
-	return last
+
+func (c *candidates) pop() candidate {
+	heap := *c
+	first, last := heap[0], heap[len(heap)-1]
+	heap = heap[:len(heap)-1]
+	*c = heap
+	at := 0
+	for {
+		child := 2*at + 1
+		if child+1 < len(heap) && heap[child+1].before(heap[child]) {
+			child++
+		}
+		if child >= len(heap) || !heap[child].before(last) {
+			break
+		}
+		heap[at] = heap[child]
+		at = child
+	}
+	if len(heap) > 0 {
+		heap[at] = last
+	}
+	return first
 }
 
 // chain is a word as a list of symbols linked by index; -1 ends it, and gone marks what was merged away.
@@ -70,19 +120,25 @@ type chain struct {
 
 const gone = math.MinInt32
 
+var chains = sync.Pool{New: func() any { return new(chain) }}
+
 // applyLong is apply in n log n for words of any length.
 func (t mergeTable) applyLong(symbols []int32) []int32 {
-	n := len(symbols)
-	c := &chain{symbols: symbols, prev: make([]int32, n), next: make([]int32, n), merges: t}
-	for i := range symbols {
-		c.prev[i], c.next[i] = int32(i-1), int32(i+1)
+	c := chains.Get().(*chain)
+	c.merges, c.symbols, c.prev, c.next = t, symbols, c.prev[:0], c.next[:0]
+	for i := range int32(len(symbols)) {
+		c.prev, c.next = append(c.prev, i-1), append(c.next, i+1)
 	}
-	c.next[n-1] = -1
-	for i := range int32(n - 1) {
+	c.next[len(symbols)-1] = -1
+	for i := range int32(len(symbols)) {
 		c.offer(i)
 	}
 	for len(c.queue) > 0 {
-		c.take(heap.Pop(&c.queue).(candidate))
+		c.take(c.queue.pop())
+	}
+	c.merges, c.symbols = nil, nil
+	if cap(c.prev) <= keepScratch/8 {
+		chains.Put(c)
 	}
 	return slices.DeleteFunc(symbols, func(id int32) bool { return id == gone })
 }
@@ -94,7 +150,7 @@ func (c *chain) offer(at int32) {
 	}
 	p := pair{c.symbols[at], c.symbols[c.next[at]]}
 	if m, ok := c.merges[p]; ok {
-		heap.Push(&c.queue, candidate{m, at, p})
+		c.queue.push(candidate{m, at, p})
 	}
 }
 

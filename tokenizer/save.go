@@ -238,8 +238,11 @@ func (s *settings) build(src source) (Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.Pad < 0 || int(s.Pad) >= len(t.tokens) {
+		return nil, fmt.Errorf("padding %d does not fit a vocabulary of %d", s.Pad, len(t.tokens))
+	}
 	t.pad, t.context = s.Pad, s.Context
-	return t, t.checkIDs()
+	return t, nil
 }
 
 func (s *settings) buildBPE(data []byte) (*BPE, error) {

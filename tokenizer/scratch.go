@@ -13,7 +13,6 @@ type scratch struct {
 	runes   []rune
 	spare   []rune
 	text    []byte
-	more    []byte
 	symbols []int32
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"math"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"tandem/internal/atomicfile"
+	"tandem/internal/progress"
 )
 
 // Float is a number that JSON shows as null where it is not finite.
@@ -45,23 +45,20 @@ type Record struct {
 
 // Logger writes a training's numbers: one JSON line a step to a file, and what a person wants to see to a console.
 type Logger struct {
-	file     *os.File
-	buffer   *bufio.Writer
-	console  io.Writer
-	terminal bool
+	file    *os.File
+	buffer  *bufio.Writer
+	console *progress.Reporter
 
-	began     time.Time
 	lastPrint time.Time
 	recent    window
-	compile   float64
 }
 
 // printEvery is the time between console lines where the console is not a terminal.
 const printEvery = 5 * time.Second
 
 // OpenLogger continues the metrics file at path after step, dropping later lines: steps that a killed run logged but did
-// not save are trained again. console may be nil.
-func OpenLogger(path string, step int64, console io.Writer, terminal bool) (*Logger, error) {
+// not save are trained again. A nil console is silent.
+func OpenLogger(path string, step int64, console *progress.Reporter) (*Logger, error) {
 	if err := truncateLog(path, step); err != nil {
 		return nil, err
 	}
@@ -69,10 +66,7 @@ func OpenLogger(path string, step int64, console io.Writer, terminal bool) (*Log
 	if err != nil {
 		return nil, err
 	}
-	if console == nil {
-		console = io.Discard
-	}
-	return &Logger{file: file, buffer: bufio.NewWriter(file), console: console, terminal: terminal, began: time.Now()}, nil
+	return &Logger{file: file, buffer: bufio.NewWriter(file), console: console}, nil
 }
 
 // truncateLog keeps the lines of steps up to step, and of no line that is broken.
@@ -104,16 +98,14 @@ func (l *Logger) Step(r Record, last bool) error {
 	}
 	l.recent.add(r)
 	if r.Compile > 0 {
-		l.clearLine()
-		fmt.Fprintf(l.console, "compiled the training step in %.1f s\n", r.Compile)
+		l.console.Linef("compiled the training step in %.1f s", r.Compile)
 	}
 	if !r.Finite {
-		l.clearLine()
-		fmt.Fprintf(l.console, "step %d: loss or gradients are not finite; the weights stay as they were\n", r.Step)
+		l.console.Linef("step %d: loss or gradients are not finite; the weights stay as they were", r.Step)
 	}
 	now := time.Now()
 	interval := printEvery
-	if l.terminal {
+	if l.console.Terminal() {
 		interval = 200 * time.Millisecond
 	}
 	if !last && r.Step > 1 && now.Sub(l.lastPrint) < interval {
@@ -129,17 +121,10 @@ func (l *Logger) print(r Record, last bool) {
 	left := time.Duration(float64(r.Total-r.Step) * l.recent.secondsPerStep() * float64(time.Second)).Round(time.Second)
 	text := fmt.Sprintf("step %d/%d  epoch %.2f  loss %.4f  in-batch %.1f%%  lr %.2e  |g| %.2f  %.1f images/s  wait %.1f%%  %s left",
 		r.Step, r.Total, r.Epoch, r.Loss, 100*r.Accuracy, r.LearningRate, r.GradientNorm, speed, 100*waitShare, left)
-	if l.terminal && !last {
-		fmt.Fprintf(l.console, "\r\x1b[K%s", text)
-		return
-	}
-	l.clearLine()
-	fmt.Fprintln(l.console, text)
-}
-
-func (l *Logger) clearLine() {
-	if l.terminal {
-		fmt.Fprint(l.console, "\r\x1b[K")
+	if last {
+		l.console.Linef("%s", text)
+	} else {
+		l.console.Status(text)
 	}
 }
 
@@ -152,8 +137,7 @@ func (l *Logger) Event(name string, step int64, took time.Duration, values map[s
 	if err := l.line(entry); err != nil {
 		return err
 	}
-	l.clearLine()
-	fmt.Fprintf(l.console, "%s after step %d: %s (%.1f s)\n", name, step, formatValues(values), took.Seconds())
+	l.console.Linef("%s after step %d: %s (%.1f s)", name, step, formatValues(values), took.Seconds())
 	return l.Flush()
 }
 
@@ -175,8 +159,7 @@ func (l *Logger) Saved(dir string, step int64, took time.Duration) error {
 	if err := l.line(map[string]any{"step": step, "event": "checkpoint", "seconds": took.Seconds()}); err != nil {
 		return err
 	}
-	l.clearLine()
-	fmt.Fprintf(l.console, "saved %s (%.1f s)\n", dir, took.Seconds())
+	l.console.Linef("saved %s (%.1f s)", dir, took.Seconds())
 	return l.Flush()
 }
 

@@ -57,7 +57,7 @@ type Trainer struct {
 	// Export writes what makes a step directory a model beside its weights: configuration, tokenizer.
 	Export func(dir string) error
 	// Identity is the part of the configuration that must not change on resume, flattened to dotted keys.
-	Identity map[string]any
+	Identity map[string]string
 	// Versions of everything that can change a number.
 	Versions map[string]string
 

@@ -32,7 +32,7 @@ type State struct {
 	Examples int64             `json:"examples"`
 	Total    int64             `json:"total_steps"`
 	Cursor   json.RawMessage   `json:"cursor,omitempty"` // the data source's own
-	Identity map[string]any    `json:"identity"`
+	Identity map[string]string `json:"identity"`
 	Versions map[string]string `json:"versions"`
 }
 
@@ -106,28 +106,25 @@ func (t *Trainer) Restore(dir string, state State) error {
 	return nil
 }
 
-// differences lists the keys whose values differ, as "key: old, now new".
-func differences(old, now map[string]any) []string {
+// differences lists the keys whose values differ, as "key was old, now new".
+func differences(old, now map[string]string) []string {
 	keys := maps.Clone(old)
 	maps.Copy(keys, now)
 	var diff []string
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		a, b := canonical(old[key]), canonical(now[key])
-		if a != b {
+		if a, b := orUnset(old, key), orUnset(now, key); a != b {
 			diff = append(diff, fmt.Sprintf("%s was %s, now %s", key, a, b))
 		}
 	}
 	return diff
 }
 
-// canonical makes values comparable that went through JSON and values that did not.
-func canonical(v any) string {
-	if v == nil {
-		return "unset"
+func orUnset(m map[string]string, key string) string {
+	if v, ok := m[key]; ok {
+		return v
 	}
-	data, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	return string(data)
+	return "unset"
 }
+
+// State is where the training stands.
+func (t *Trainer) State() State { return t.state }

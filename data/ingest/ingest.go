@@ -55,6 +55,7 @@ const (
 	BadRow          Reason = "malformed row"        // wrong number of fields, not JSON, a wrong type
 	UnsafeName      Reason = "unsafe name"          // a tar member named /… or ../…
 	DamagedFile     Reason = "damaged file"         // the rest of a tar, a parquet row group
+	DamagedRow      Reason = "damaged shard row"    // of a shard, found in training
 	SymlinkLoop     Reason = "symlink loop"         // a directory that contains itself
 	DuplicateKey    Reason = "duplicate key"        //
 	DuplicateImage  Reason = "duplicate image"      // the same bytes

@@ -13,6 +13,11 @@ import (
 // HeldOutPairs is the split whose pairs of colour and shape appear in no other.
 const HeldOutPairs = "heldout-pairs"
 
+// Labels lists the metadata columns of the examples; not every kind of scene has every one.
+func Labels() []string {
+	return []string{"background", "colour", "colour2", "count", "kind", "name", "position", "relation", "shape", "shape2", "size", "texture"}
+}
+
 // Config says what to generate.
 type Config struct {
 	Seed    uint64

@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
-	"sync"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -172,25 +171,32 @@ func (f *File) Columns() []string {
 	return names
 }
 
-// Image reads the encoded image of row `row` of g into buf, which grows as needed, and returns it. The bytes are
-// checked against the page's checksum.
-func (f *File) Image(g *Group, row int, buf []byte) ([]byte, error) {
+// ImageReader reads images one after the other into memory of its own. The zero value is ready; it is for one
+// goroutine.
+type ImageReader struct {
+	buf    []byte
+	header headerDecoder
+}
+
+// Read returns the encoded image of row `row` of g, which must be a group of f. The bytes are checked against the
+// page's checksum and hold until the next call.
+func (r *ImageReader) Read(f *File, g *Group, row int) ([]byte, error) {
 	at := g.First + int64(row)
 	if g.images != nil {
-		return append(buf[:0], g.images[row]...), nil
+		return g.images[row], nil
 	}
 	p := g.pages[row]
-	if cap(buf) < int(p.size) {
-		buf = make([]byte, p.size, p.size+p.size/4)
+	if cap(r.buf) < int(p.size) {
+		r.buf = make([]byte, p.size, p.size+p.size/4)
 	}
-	buf = buf[:p.size]
+	buf := r.buf[:p.size]
 	if n, err := f.r.ReadAt(buf, p.offset); n < len(buf) {
 		if errors.Is(err, io.EOF) {
 			return nil, &DamageError{f.name, at, errors.New("the file ends inside this row; it was cut or replaced since it was opened")}
 		}
 		return nil, fmt.Errorf("%s: row %d: %w", f.name, at, err)
 	}
-	image, err := unwrapPage(buf)
+	image, err := r.header.unwrap(buf)
 	if err != nil {
 		return nil, &DamageError{f.name, at, err}
 	}
@@ -204,23 +210,20 @@ type headerDecoder struct {
 	h format.PageHeader
 }
 
-var headers = sync.Pool{New: func() any {
-	var p thrift.CompactProtocol
-	r := p.NewReaderFromBytes(nil)
-	return &headerDecoder{r: r, d: thrift.NewDecoder(r)}
-}}
-
 var errPage = errors.New("page header does not describe one image")
 
-// unwrapPage returns the value inside a page that holds one required byte array: header, length, bytes.
-func unwrapPage(page []byte) (value []byte, err error) {
-	h := headers.Get().(*headerDecoder)
-	defer headers.Put(h)
+// unwrap returns the value inside a page that holds one required byte array: header, length, bytes.
+func (h *headerDecoder) unwrap(page []byte) (value []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("page header: %v", p)
 		}
 	}()
+	if h.r == nil {
+		var p thrift.CompactProtocol
+		h.r = p.NewReaderFromBytes(nil)
+		h.d = thrift.NewDecoder(h.r)
+	}
 	h.h = format.PageHeader{}
 	h.r.ResetBytes(page)
 	if err := h.d.Decode(&h.h); err != nil {

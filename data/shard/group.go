@@ -298,7 +298,8 @@ func (f *File) loadImages(g *Group, chunk parquet.ColumnChunk) error {
 
 // ReadRow returns row `row` of a group loaded with all columns.
 func (f *File) ReadRow(g *Group, row int) (*Row, error) {
-	image, err := f.Image(g, row, nil)
+	var images ImageReader
+	image, err := images.Read(f, g, row)
 	if err != nil {
 		return nil, err
 	}

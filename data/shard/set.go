@@ -26,14 +26,15 @@ type Set struct {
 	files []FileInfo
 	first []int64 // first[i] is the first row of file i; one entry more than files
 
-	mu   sync.Mutex
-	open map[int]*handle
-	idle *list.List // of *handle without users, least recently used first
+	mu     sync.Mutex
+	open   map[int]*Handle
+	recent *list.List // of *Handle, least recently used first
 }
 
-// handle is an open file and the number of its users.
-type handle struct {
-	file  *File
+// Handle is an open file in use.
+type Handle struct {
+	File *File
+
 	close func() error
 	index int
 	users int
@@ -64,7 +65,7 @@ func OpenSet(ctx context.Context, s store.Store, split string) (*Set, error) {
 	if _, ok := m.Splits[split]; split != "" && !ok {
 		return nil, fault.Userf("%s: no split %q; it has %v", s, split, m.SplitNames())
 	}
-	set := &Set{Manifest: m, ctx: ctx, store: s, files: m.FilesOf(split), first: []int64{0}, open: map[int]*handle{}, idle: list.New()}
+	set := &Set{Manifest: m, ctx: ctx, store: s, files: m.FilesOf(split), first: []int64{0}, open: map[int]*Handle{}, recent: list.New()}
 	for i, f := range set.files {
 		set.first = append(set.first, set.first[i]+f.Rows)
 	}
@@ -89,59 +90,76 @@ func (s *Set) Locate(row int64) (file int, inFile int64) {
 	return file, row - s.first[file]
 }
 
-// Use opens file i, or takes it from those open, and calls f with it. The file stays open during the call.
+// Use calls f with file i, which stays open during the call.
 func (s *Set) Use(i int, f func(*File) error) error {
-	h := s.acquire(i)
-	defer s.release(h)
-	h.once.Do(func() { h.err = s.openHandle(h) })
-	if h.err != nil {
-		return h.err
+	h, err := s.Acquire(i)
+	if err != nil {
+		return err
 	}
-	return f(h.file)
+	defer s.Release(h)
+	return f(h.File)
 }
 
-func (s *Set) acquire(i int) *handle {
+// Acquire opens file i, or takes it from those open. The file stays open until Release.
+func (s *Set) Acquire(i int) (*Handle, error) {
+	h := s.acquire(i)
+	h.once.Do(func() { h.err = s.openHandle(h) })
+	if h.err != nil {
+		s.Release(h)
+		return nil, h.err
+	}
+	return h, nil
+}
+
+func (s *Set) acquire(i int) *Handle {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.open[i]
 	if h == nil {
-		h = &handle{index: i}
+		h = &Handle{index: i}
+		h.place = s.recent.PushBack(h)
 		s.open[i] = h
+	} else {
+		s.recent.MoveToBack(h.place)
 	}
 	h.users++
-	if h.place != nil {
-		s.idle.Remove(h.place)
-		h.place = nil
-	}
 	return h
 }
 
-func (s *Set) release(h *handle) {
+// Release gives back what Acquire returned.
+func (s *Set) Release(h *Handle) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h.users--; h.users > 0 {
 		return
 	}
 	if h.err != nil { // the next user tries again
-		delete(s.open, h.index)
-		return
-	}
-	h.place = s.idle.PushBack(h)
-	for len(s.open) > maxOpenFiles && s.idle.Len() > 0 {
-		s.drop(s.idle.Front().Value.(*handle))
+		s.drop(h)
+	} else if len(s.open) > maxOpenFiles {
+		s.dropIdle()
 	}
 }
 
-func (s *Set) drop(h *handle) error {
-	s.idle.Remove(h.place)
+// dropIdle closes the file that nobody has used for the longest time.
+func (s *Set) dropIdle() {
+	for e := s.recent.Front(); e != nil; e = e.Next() {
+		if h := e.Value.(*Handle); h.users == 0 {
+			s.drop(h)
+			return
+		}
+	}
+}
+
+func (s *Set) drop(h *Handle) error {
+	s.recent.Remove(h.place)
 	delete(s.open, h.index)
-	if h.close == nil {
+	if h.close == nil || h.err != nil {
 		return nil
 	}
 	return h.close()
 }
 
-func (s *Set) openHandle(h *handle) error {
+func (s *Set) openHandle(h *Handle) error {
 	info := s.files[h.index]
 	name := fmt.Sprintf("%s/%s", s.store, info.Name)
 	o, err := s.store.Open(s.ctx, info.Name)
@@ -155,10 +173,10 @@ func (s *Set) openHandle(h *handle) error {
 	if o.Size() != info.Bytes {
 		return errors.Join(&DamageError{name, -1, fmt.Errorf("%d bytes, the manifest says %d: it was cut or replaced", o.Size(), info.Bytes)}, o.Close())
 	}
-	if h.file, err = OpenFile(name, o, o.Size()); err != nil {
+	if h.File, err = OpenFile(name, o, o.Size()); err != nil {
 		return errors.Join(err, o.Close())
 	}
-	if n := h.file.NumRows(); n != info.Rows {
+	if n := h.File.NumRows(); n != info.Rows {
 		return errors.Join(&DamageError{name, -1, fmt.Errorf("%d rows, the manifest says %d", n, info.Rows)}, o.Close())
 	}
 	return nil
@@ -169,8 +187,8 @@ func (s *Set) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for s.idle.Len() > 0 {
-		errs = append(errs, s.drop(s.idle.Front().Value.(*handle)))
+	for s.recent.Len() > 0 {
+		errs = append(errs, s.drop(s.recent.Front().Value.(*Handle)))
 	}
 	return errors.Join(errs...)
 }

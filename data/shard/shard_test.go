@@ -149,9 +149,10 @@ func TestFastPath(t *testing.T) {
 	if _, ok := g.Text(ColKey, 0); ok {
 		t.Error("column key was loaded unasked")
 	}
-	buf := make([]byte, 0, 4096)
+	var images ImageReader
+	var buf []byte
 	allocs := testing.AllocsPerRun(100, func() {
-		if buf, err = f.Image(g, 7, buf); err != nil {
+		if buf, err = images.Read(f, g, 7); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -306,7 +307,7 @@ func TestDamage(t *testing.T) {
 				continue
 			}
 			for row := range min(g.Rows, 100) {
-				image, err := f.Image(g, row, nil)
+				image, err := new(ImageReader).Read(f, g, row)
 				var damage *DamageError
 				if err != nil && !errors.As(err, &damage) {
 					t.Fatalf("%s: error %v is not a DamageError", what, err)
@@ -516,10 +517,10 @@ func BenchmarkImage(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	buf := make([]byte, 0, 4096)
+	var images ImageReader
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if buf, err = f.Image(g, i%g.Rows, buf); err != nil {
+		if _, err = images.Read(f, g, i%g.Rows); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -82,3 +82,25 @@ func (p Permutation) encrypt(x uint64) uint64 {
 	}
 	return left<<p.halfBits | right
 }
+
+// Inverse returns the position whose image is j, which must lie in [0, N).
+func (p Permutation) Inverse(j int64) int64 {
+	if j < 0 || uint64(j) >= p.n {
+		panic("prng: value outside of the permutation")
+	}
+	x := uint64(j)
+	for {
+		x = p.decrypt(x)
+		if x < p.n {
+			return int64(x)
+		}
+	}
+}
+
+func (p Permutation) decrypt(x uint64) uint64 {
+	left, right := x>>p.halfBits, x&p.mask
+	for i := len(p.keys) - 1; i >= 0; i-- {
+		left, right = right^(finalise(left^p.keys[i])&p.mask), left
+	}
+	return left<<p.halfBits | right
+}

@@ -18,6 +18,9 @@ func TestPermutationIsBijective(t *testing.T) {
 					t.Fatalf("n=%d key=%d: position %d maps to %d, outside or taken", n, key, i, j)
 				}
 				seen[j] = true
+				if back := p.Inverse(j); back != i {
+					t.Fatalf("n=%d key=%d: %d maps to %d and back to %d", n, key, i, j, back)
+				}
 			}
 		}
 	}

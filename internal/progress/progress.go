@@ -35,8 +35,27 @@ func New(out io.Writer) *Reporter {
 // Linef prints one line of its own.
 func (r *Reporter) Linef(format string, args ...any) {
 	if r != nil && r.out != nil {
-		fmt.Fprintf(r.out, format+"\n", args...)
+		fmt.Fprintf(r.out, r.clear()+format+"\n", args...)
 	}
+}
+
+// Status shows a line that the next one replaces, on a terminal; elsewhere it is a line like any other.
+func (r *Reporter) Status(text string) {
+	switch {
+	case r == nil || r.out == nil:
+	case r.terminal:
+		fmt.Fprint(r.out, r.clear()+text)
+	default:
+		fmt.Fprintln(r.out, text)
+	}
+}
+
+// clear empties the current line of a terminal.
+func (r *Reporter) clear() string {
+	if r.terminal {
+		return "\r\x1b[K"
+	}
+	return ""
 }
 
 // Terminal reports whether bars are drawn.

@@ -125,12 +125,11 @@ func (t *table) withValue(symbol uint8, length uint, rest uint32) entry {
 	return makeEntry(length+size, 0, uint(e.run()), extend(bits, size))
 }
 
-// extend turns the bits after a code into a signed value (T.81 F.2.2.1).
+// extend turns the bits after a code into a signed value (T.81 F.2.2.1): those without their top bit set are
+// negative. There is no branch, because none could be predicted.
 func extend(bits int32, size uint) int32 {
-	if bits < 1<<(size-1) {
-		bits -= 1<<size - 1
-	}
-	return bits
+	negative := bits>>((size-1)&31) - 1 // -1 or 0
+	return bits + negative&(1-1<<(size&31))
 }
 
 // long finds a code of more than lookBits bits at the head of acc.
@@ -208,6 +207,20 @@ func (b *bitReader) take(count uint) int32 {
 	v := int32(b.acc >> 1 >> (63 - count))
 	b.acc <<= count
 	b.n -= count
+	return v
+}
+
+// value drops the code that e stands for and returns its value. The 32 bits that both may need must be there.
+func (b *bitReader) value(e entry) int16 {
+	b.acc <<= e.drop()
+	b.n -= e.drop()
+	size := e.extra()
+	if size == 0 {
+		return e.value()
+	}
+	v := int16(extend(int32(b.acc>>(64-size)), size))
+	b.acc <<= size
+	b.n -= size
 	return v
 }
 

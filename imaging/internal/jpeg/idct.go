@@ -1,5 +1,7 @@
 package jpeg
 
+import "encoding/binary"
+
 // The constants of libjpeg's accurate integer inverse DCT (jidctint.c, after Loeffler, Ligtenberg and Moschytz 1989),
 // 13 bits of fraction, with the sums of the flow graph multiplied out: each output of the even and odd halves is one
 // linear combination of four inputs, which gives the same integers and is the form that vector units like.
@@ -89,27 +91,29 @@ func row(dst []byte, w *[8]int32) {
 // transform turns a block of coefficients into samples of the plane.
 func (c *component) transform(block *[64]int16, bx, by int, dcOnly bool) {
 	size := 8 / c.reduce
-	at := by*size*c.stride + margin + bx*size
-	if dcOnly || c.reduce == 8 {
+	dst := c.plane[by*size*c.stride+margin+bx*size:]
+	switch {
+	case dcOnly || size == 1:
 		dc := int32(block[0] * int16(c.quant[0]))
-		fill(c.plane[at:], c.stride, size, clamp8((dc+4)>>3+128))
-		return
-	}
-	if c.reduce == 1 {
-		inverse(c.plane[at:], c.stride, block, &c.quant)
-		return
-	}
-	var full [64]byte
-	inverse(full[:], 8, block, &c.quant)
-	if c.reduce == 2 {
-		halve(c.plane[at:], c.stride, &full)
-	} else {
-		quarter(c.plane[at:], c.stride, &full)
+		fill(dst, c.stride, size, clamp8((dc+4)>>3+128))
+	case size == 8:
+		inverse(dst, c.stride, block, &c.quant)
+	case size == 4:
+		idct4(dst, c.stride, block, &c.quant)
+	default:
+		idct2(dst, c.stride, block, &c.quant)
 	}
 }
 
 // fill writes a square of one value.
 func fill(dst []byte, stride, size int, v byte) {
+	if size == 8 {
+		wide := uint64(v) * 0x0101010101010101
+		for y := range 8 {
+			binary.LittleEndian.PutUint64(dst[y*stride:], wide)
+		}
+		return
+	}
 	for y := range size {
 		row := dst[y*stride : y*stride+size]
 		for x := range row {
@@ -118,28 +122,44 @@ func fill(dst []byte, stride, size int, v byte) {
 	}
 }
 
-// halve writes the means of 2×2 samples.
-func halve(dst []byte, stride int, full *[64]byte) {
+// dequantised returns the coefficient at an index, as idct8 sees it.
+func dequantised(block *[64]int16, quant *[64]uint16, i int) int32 {
+	return int32(block[i] * int16(quant[i]))
+}
+
+// idct4 is the 4-point inverse transform of the 4×4 lowest frequencies: the picture at half size, cut off at its own
+// highest frequency.
+func idct4(dst []byte, stride int, block *[64]int16, quant *[64]uint16) {
+	var work [16]int32
+	for x := range 4 {
+		f0, f1 := dequantised(block, quant, x), dequantised(block, quant, 8+x)
+		f2, f3 := dequantised(block, quant, 16+x), dequantised(block, quant, 24+x)
+		const shift, round = constBits - pass1Bits, 1 << (constBits - pass1Bits - 1)
+		a, b, c, e := idct1of4(f0, f1, f2, f3)
+		work[x], work[4+x], work[8+x], work[12+x] = (a+round)>>shift, (b+round)>>shift, (c+round)>>shift, (e+round)>>shift
+	}
 	for y := range 4 {
-		for x := range 4 {
-			i := y*16 + x*2
-			sum := int(full[i]) + int(full[i+1]) + int(full[i+8]) + int(full[i+9])
-			dst[y*stride+x] = byte((sum + 2) >> 2)
-		}
+		w, out := work[y*4:y*4+4], dst[y*stride:y*stride+4]
+		const shift, round = constBits + pass1Bits + 3, 1<<(constBits+pass1Bits+2) + 128<<(constBits+pass1Bits+3)
+		a, b, c, e := idct1of4(saturate16(w[0]), saturate16(w[1]), saturate16(w[2]), saturate16(w[3]))
+		out[0], out[1], out[2], out[3] = clamp8((a+round)>>shift), clamp8((b+round)>>shift), clamp8((c+round)>>shift), clamp8((e+round)>>shift)
 	}
 }
 
-// quarter writes the means of 4×4 samples.
-func quarter(dst []byte, stride int, full *[64]byte) {
-	for y := range 2 {
-		for x := range 2 {
-			sum := 8
-			for i := range 16 {
-				sum += int(full[(y*4+i>>2)*8+x*4+i&3])
-			}
-			dst[y*stride+x] = byte(sum >> 4)
-		}
-	}
+// idct1of4 is one 4-point inverse DCT, scaled up by 2·2^13.
+func idct1of4(x0, x1, x2, x3 int32) (y0, y1, y2, y3 int32) {
+	a, b := (x0+x2)<<constBits, (x0-x2)<<constBits
+	c, e := x1*evenB+x3*evenA, x1*evenA-x3*evenB
+	return a + c, b + e, b - e, a - c
+}
+
+// idct2 is the 2-point inverse transform of the 2×2 lowest frequencies.
+func idct2(dst []byte, stride int, block *[64]int16, quant *[64]uint16) {
+	f00, f01 := dequantised(block, quant, 0), dequantised(block, quant, 1)
+	f10, f11 := dequantised(block, quant, 8), dequantised(block, quant, 9)
+	const round = 4 + 128<<3
+	dst[0], dst[1] = clamp8((f00+f01+f10+f11+round)>>3), clamp8((f00-f01+f10-f11+round)>>3)
+	dst[stride], dst[stride+1] = clamp8((f00+f01-f10-f11+round)>>3), clamp8((f00-f01-f10+f11+round)>>3)
 }
 
 // transformAll transforms the wanted blocks of a progressive picture.

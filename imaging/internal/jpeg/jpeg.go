@@ -2,7 +2,7 @@
 // triangle-filter chroma upsampling, its integer colour conversion), which is what Pillow and so the peers see. The
 // standard library's decoder differs in all three. It reads 8-bit baseline, extended sequential and progressive
 // files with Huffman coding and 1, 3 or 4 components, keeps its memory from file to file, and can decode at 1/2, 1/4
-// or 1/8 of the size, each pixel then being the mean of the block of pixels it replaces.
+// or 1/8 of the size from the lowest frequencies of each block.
 //
 // Source of the formats: ITU-T T.81, T.871 (JFIF) and Adobe's technical note 5116 (the APP14 marker).
 package jpeg
@@ -91,7 +91,6 @@ type component struct {
 	realBlocksY    int
 	coefs          []int16 // progressive only
 	quant          [64]uint16
-	quantDone      bool
 	dc             int32
 	dcTable        *table
 	acTable        *table
@@ -224,8 +223,11 @@ func (d *Decoder) finish() error {
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
+// resize returns a slice of n elements, s itself if it is large enough. What one huge picture needed is given back
+// when a small one follows.
 func resize[T any](s []T, n int) []T {
-	if cap(s) < n {
+	const keep = 16 << 20
+	if cap(s) < n || cap(s) > keep && cap(s)/16 > n {
 		return make([]T, n)
 	}
 	return s[:n]

@@ -174,14 +174,22 @@ func (d *Decoder) restart(sc *scanState, unit int) error {
 	return nil
 }
 
+// unit decodes one unit: the blocks of all components, or one block of a scan with a single component.
 func (d *Decoder) unit(sc *scanState, x, y int) error {
-	if sc.n == 1 {
-		return d.decodeBlock(sc, sc.comps[0], x, y)
-	}
 	for _, c := range sc.comps[:sc.n] {
-		for v := range c.v {
-			for h := range c.h {
-				if err := d.decodeBlock(sc, c, x*c.h+h, y*c.v+v); err != nil {
+		across, down := c.h, c.v
+		if sc.n == 1 {
+			across, down = 1, 1
+		}
+		for by := y * down; by < (y+1)*down; by++ {
+			for bx := x * across; bx < (x+1)*across; bx++ {
+				var err error
+				if d.head.Progressive {
+					err = d.progressiveBlock(sc, c, (*[64]int16)(c.coefs[(by*c.blocksX+bx)*64:]))
+				} else {
+					err = d.decodeBlock(c, bx, by)
+				}
+				if err != nil {
 					return err
 				}
 			}
@@ -190,53 +198,32 @@ func (d *Decoder) unit(sc *scanState, x, y int) error {
 	return nil
 }
 
-func (d *Decoder) decodeBlock(sc *scanState, c *component, bx, by int) error {
-	if d.head.Progressive {
-		block := (*[64]int16)(c.coefs[(by*c.blocksX+bx)*64:])
-		return d.progressiveBlock(sc, c, block)
-	}
-	last, ok := d.sequentialBlock(c)
+// decodeBlock decodes a block of a sequential picture and transforms it if it is wanted.
+func (d *Decoder) decodeBlock(c *component, bx, by int) error {
+	ac, ok := d.sequentialBlock(c)
 	if !ok {
 		return corrupt("damaged data at block %d, %d", bx, by)
 	}
 	if bx >= c.bx0 && bx < c.bx1 && by >= c.by0 && by < c.by1 {
-		c.transform(&d.block, bx, by, last == 0)
+		c.transform(&d.block, bx, by, !ac)
 	}
-	if last > 0 {
+	if ac {
 		d.block = [64]int16{}
 	}
 	return nil
 }
 
-// sequentialBlock decodes one block into d.block, which is all zeros beforehand, and returns the position (in the
-// file's order) of its last coefficient. This is the loop in which decoding spends its time.
-func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
+// sequentialBlock decodes one block into d.block, which is all zeros but for the first coefficient beforehand, and
+// tells whether any coefficient but the first is there. This is the loop in which decoding spends its time: what
+// seldom happens is left to other functions, so that the state of the reader stays in registers.
+func (d *Decoder) sequentialBlock(c *component) (ac, ok bool) {
 	b := &d.bits
+	if !d.firstCoefficient(c) {
+		return false, false
+	}
 	buf, pos, acc, n := b.buf, b.pos, b.acc, b.n
-	block := &d.block
-	if n < 32 {
-		acc |= binary.BigEndian.Uint64(buf[pos:]) >> n
-		pos += int(63-n) >> 3
-		n |= 56
-	}
-	e := c.dcTable.look[acc>>(64-lookBits)]
-	if e == 0 {
-		if e = c.dcTable.long(acc); e == 0 {
-			return 0, false
-		}
-	}
-	acc <<= e.drop()
-	n -= e.drop()
-	diff := int32(e.value())
-	if size := e.extra(); size != 0 {
-		diff = extend(int32(acc>>(64-size)), size)
-		acc <<= size
-		n -= size
-	}
-	c.dc += diff
-	block[0] = int16(c.dc)
-	look := &c.acTable.look
-	for k := 1; k < 64; k++ {
+	block, look := &d.block, &c.acTable.look
+	for k := 1; k < 64; {
 		if n < 32 {
 			acc |= binary.BigEndian.Uint64(buf[pos:]) >> (n & 63)
 			pos += int(63-n) >> 3
@@ -244,28 +231,61 @@ func (d *Decoder) sequentialBlock(c *component) (last int, ok bool) {
 		}
 		e := look[acc>>(64-lookBits)]
 		if e == 0 {
-			if e = c.acTable.long(acc); e == 0 {
-				return 0, false
+			b.pos, b.acc, b.n = pos, acc, n
+			if k, ok = d.longCode(c.acTable, k); !ok || k > 64 {
+				return k > 1+endOfBlock, ok
 			}
+			pos, acc, n = b.pos, b.acc, b.n
+			continue
 		}
 		acc <<= e.drop()
 		n -= e.drop()
 		k += e.run()
 		if k > 63 {
-			if e.run() != endOfBlock {
-				return 0, false
-			}
-			break
+			b.pos, b.acc, b.n = pos, acc, n
+			return k > 1+endOfBlock, e.run() == endOfBlock
 		}
 		v := e.value()
 		if size := e.extra(); size != 0 {
-			v = int16(extend(int32(acc>>(64-size)), size))
+			v = int16(extend(int32(acc>>((64-size)&63)), size))
 			acc <<= size
 			n -= size
 		}
-		block[zigzag[k]] = v
-		last = k
+		block[zigzag[k]&63] = v
+		k++
 	}
 	b.pos, b.acc, b.n = pos, acc, n
-	return last, true
+	return true, true
+}
+
+// firstCoefficient decodes the difference of the mean from that of the block before.
+func (d *Decoder) firstCoefficient(c *component) bool {
+	b := &d.bits
+	if b.n < 32 {
+		b.refill()
+	}
+	e := c.dcTable.look[b.acc>>(64-lookBits)]
+	if e == 0 {
+		if e = c.dcTable.long(b.acc); e == 0 {
+			return false
+		}
+	}
+	c.dc += int32(b.value(e))
+	d.block[0] = int16(c.dc)
+	return true
+}
+
+// longCode decodes one symbol whose code the look-up does not hold, for the coefficient k, and returns the next k: more
+// than 64 after the end of the block.
+func (d *Decoder) longCode(t *table, k int) (next int, ok bool) {
+	e := t.long(d.bits.acc)
+	if e == 0 {
+		return k, false
+	}
+	v := d.bits.value(e)
+	if k += e.run(); k > 63 {
+		return k + 1, e.run() == endOfBlock
+	}
+	d.block[zigzag[k]] = v
+	return k + 1, true
 }

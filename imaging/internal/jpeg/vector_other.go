@@ -1,3 +1,5 @@
+//go:build !amd64
+
 package jpeg
 
 func inverse(dst []byte, stride int, block *[64]int16, quant *[64]uint16) {

@@ -3,7 +3,6 @@ package ftfy
 import (
 	"bytes"
 	"slices"
-	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -141,16 +140,16 @@ func spaceAGrave(encoded []byte) []byte {
 		if encoded[i] != 0xc3 || i+1 == len(encoded) || encoded[i+1] != ' ' {
 			continue
 		}
-		if rest := string(encoded[i+2:]); !hasAnyPrefix(rest, " ", "quele", "quela", "quilo", "s ") {
+		rest := encoded[i+2:]
+		if !slices.ContainsFunc(afterA, func(p string) bool { return bytes.HasPrefix(rest, []byte(p)) }) {
 			out = append(out, 0xa0)
 		}
 	}
 	return out
 }
 
-func hasAnyPrefix(s string, prefixes ...string) bool {
-	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
-}
+// afterA is what follows the à of Portuguese words such as àquele, and a space of its own.
+var afterA = []string{" ", "quele", "quela", "quilo", "s "}
 
 // replaceMatches replaces each match of one of the alternatives, from left to right, by what replace appends for it.
 func replaceMatches(data []byte, alternatives [][][]span, replace func(dst, match []byte) []byte) []byte {

@@ -8,6 +8,10 @@ import "slices"
 // maxSegment is ftfy's max_decode_length: a longer line is fixed in pieces of this many characters.
 const maxSegment = 1_000_000
 
+// maxPasses ends what ftfy would go on with: text that was escaped more than a hundred times over (&amp;amp;amp;…) is an
+// attack, which would take time that grows with the square of its length.
+const maxPasses = 100
+
 // Fixer fixes texts one after another and keeps its buffers between them. It must not be used by two goroutines at
 // once. The zero value is ready.
 type Fixer struct {
@@ -40,7 +44,7 @@ func (f *Fixer) Fix(text []rune) []rune {
 // fixSegment passes over the segment until a pass changes nothing.
 func (f *Fixer) fixSegment(segment []rune, unescape bool) []rune {
 	f.a = append(f.a[:0], segment...)
-	for {
+	for range maxPasses {
 		f.before = append(f.before[:0], f.a...)
 		if unescape && slices.Contains(f.a, '&') {
 			f.apply(unescapeEntities)
@@ -50,9 +54,10 @@ func (f *Fixer) fixSegment(segment []rune, unescape bool) []rune {
 		}
 		f.fixASCII()
 		if slices.Equal(f.a, f.before) {
-			return f.a
+			break
 		}
 	}
+	return f.a
 }
 
 // fixUnicode makes the steps of a pass that ASCII text does not need.

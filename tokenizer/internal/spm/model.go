@@ -39,8 +39,8 @@ type Model struct {
 	Pieces       []Piece
 	Kind         int
 	ByteFallback bool
-	Unk, Bos     int32 // ids, -1 where there is none
-	Eos, Pad     int32
+	Unk          int32
+	Eos, Pad     int32 // -1 where there is none
 
 	CharsMap         []byte // see CharsMap
 	AddDummyPrefix   bool
@@ -53,7 +53,7 @@ type Model struct {
 // Parse reads a serialized ModelProto. It checks what encoding relies on: that there are pieces, none empty, and one
 // unknown.
 func Parse(data []byte) (*Model, error) {
-	m := &Model{Kind: Unigram, Unk: 0, Bos: 1, Eos: 2, Pad: -1, AddDummyPrefix: true, RemoveSpaces: true, EscapeSpaces: true}
+	m := &Model{Kind: Unigram, Eos: 2, Pad: -1, AddDummyPrefix: true, RemoveSpaces: true, EscapeSpaces: true}
 	err := eachField(data, func(f field) error {
 		switch f.number {
 		case 1:
@@ -75,13 +75,16 @@ func (m *Model) check() error {
 	if len(m.Pieces) == 0 {
 		return errors.New("not a SentencePiece model: it has no pieces")
 	}
-	for name, id := range map[string]int32{"unk_id": m.Unk, "bos_id": m.Bos, "eos_id": m.Eos, "pad_id": m.Pad} {
-		if int(id) >= len(m.Pieces) || id < -1 {
-			return fmt.Errorf("%s %d is no piece: there are %d", name, id, len(m.Pieces))
-		}
-	}
-	if m.Unk < 0 || m.Pieces[m.Unk].Type != Unknown {
+	if n := len(m.Pieces); m.Unk < 0 || int(m.Unk) >= n || m.Pieces[m.Unk].Type != Unknown {
 		return fmt.Errorf("unk_id %d is not the unknown piece", m.Unk)
+	}
+	for _, special := range []struct {
+		name string
+		id   int32
+	}{{"eos_id", m.Eos}, {"pad_id", m.Pad}} {
+		if special.id < -1 || int(special.id) >= len(m.Pieces) {
+			return fmt.Errorf("%s %d is no piece: there are %d", special.name, special.id, len(m.Pieces))
+		}
 	}
 	return nil
 }
@@ -119,8 +122,6 @@ func (m *Model) trainerField(f field) error {
 		m.ByteFallback = f.value != 0
 	case 40:
 		m.Unk = int32(f.value)
-	case 41:
-		m.Bos = int32(f.value)
 	case 42:
 		m.Eos = int32(f.value)
 	case 43:

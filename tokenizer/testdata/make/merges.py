@@ -1,8 +1,9 @@
 """Writes vocab/clip_merges.txt.gz: the 48,894 merges that CLIP uses, of the 262,144 lines in the peers' file.
 
-    pip download --no-deps open_clip_torch==3.3.0 && unzip open_clip_torch-*.whl 'open_clip/*.gz'
-    python merges.py open_clip/bpe_simple_vocab_16e6.txt.gz ../../vocab/clip_merges.txt.gz
+pip download --no-deps open_clip_torch==3.3.0 && unzip open_clip_torch-*.whl 'open_clip/*.gz'
+python merges.py open_clip/bpe_simple_vocab_16e6.txt.gz ../../vocab/clip_merges.txt.gz
 """
+
 import gzip
 import sys
 

@@ -5,6 +5,7 @@
 DIR is the tokenizer package. Regular expressions of ftfy are taken apart by Python's own parser and written as
 sequences of character classes, so that nothing is transcribed by hand. See internal/ftfy/NOTICE.
 """
+
 import html
 import html.entities
 import pathlib
@@ -113,7 +114,9 @@ def write_ftfy():
         single = lambda c: not isinstance(c, str) and len(c) == 1 and c[0][0] == c[0][1]
         rules.append((anchored, [-c[0][0] if single(c) else classes.setdefault(c, len(classes)) for c in seq]))
     assert len(classes) <= 64, len(classes)
-    w.append("// badClasses are the character classes of ftfy.badness.BADNESS_RE; the nil ones are named in badSpecial.\n")
+    w.append(
+        "// badClasses are the character classes of ftfy.badness.BADNESS_RE; the nil ones are named in badSpecial.\n"
+    )
     w.append("var badClasses = [][]span{\n")
     for c in classes:
         w.append("\tnil,\n" if isinstance(c, str) else f"\t{go_ranges(c)},\n")
@@ -121,12 +124,20 @@ def write_ftfy():
     for c, i in classes.items():
         if isinstance(c, str):
             w.append(f'\t{i}: "{c}",\n')
-    w.append("}\n\n// badRules are the alternatives of BADNESS_RE: indices into badClasses, or code points negated.\nvar badRules = []badRule{\n")
+    w.append(
+        "}\n\n// badRules are the alternatives of BADNESS_RE: indices into badClasses, or code points negated.\nvar badRules = []badRule{\n"
+    )
     for anchored, seq in rules:
         w.append(f"\t{{anchored: {'true' if anchored else 'false'}, items: []int32{{{', '.join(map(str, seq))}}}}},\n")
     w.append("}\n\n")
     # UTF-8 detector
-    for name in ["utf8_first_of_2", "utf8_first_of_3", "utf8_first_of_4", "utf8_continuation", "utf8_continuation_strict"]:
+    for name in [
+        "utf8_first_of_2",
+        "utf8_first_of_3",
+        "utf8_first_of_4",
+        "utf8_continuation",
+        "utf8_continuation_strict",
+    ]:
         ranges = charclass(*P.parse("[" + chardata.UTF8_CLUES[name] + "]")[0])
         go = "".join(p.title() if i else p for i, p in enumerate(name.split("_")))
         w.append(f"var {go} = []span{go_ranges(ranges)}\n\n")
@@ -137,17 +148,23 @@ def write_ftfy():
             w.append("\t{" + ", ".join(go_ranges(c) for c in seq) + "},\n")
         w.append("}\n\n")
     # encodings
-    w.append("// encodings are tried in this order. high holds what bytes 0x80 to 0xff decode to.\nvar encodings = []encoding{\n")
+    w.append(
+        "// encodings are tried in this order. high holds what bytes 0x80 to 0xff decode to.\nvar encodings = []encoding{\n"
+    )
     for enc in chardata.CHARMAP_ENCODINGS:
         chars = bytes(range(0x80, 0x100)).decode(enc)
         sub = bytes([0x1A]).decode(enc)
         for i, c in enumerate(chars):
             assert c.encode(enc) == bytes([0x80 + i])
         assert sub in ("\x1a", "\ufffd") and (sub == "\ufffd") == enc.startswith("sloppy")
-        w.append(f'\t{{name: "{enc}", sloppy: {"true" if sub != chr(26) else "false"}, high: []rune({go_runes(chars)})}},\n')
+        w.append(
+            f'\t{{name: "{enc}", sloppy: {"true" if sub != chr(26) else "false"}, high: []rune({go_runes(chars)})}},\n'
+        )
     w.append("}\n\n")
     cp1252 = bytes(range(0x80, 0xA0)).decode("sloppy-windows-1252")
-    w.append(f"// c1AsWindows1252 is what U+0080 to U+009F were meant to be.\nvar c1AsWindows1252 = []rune({go_runes(cp1252)})\n\n")
+    w.append(
+        f"// c1AsWindows1252 is what U+0080 to U+009F were meant to be.\nvar c1AsWindows1252 = []rune({go_runes(cp1252)})\n\n"
+    )
     w.append("var ligatures = map[rune]string{\n")
     for c, s in chardata.LIGATURES.items():
         w.append(f"\t0x{c:x}: {go_runes(s)},\n")
@@ -157,7 +174,10 @@ def write_ftfy():
     w.append("}\n\n")
     w.append("var controlChars = []span" + go_ranges(merge((c, c) for c in chardata.CONTROL_CHARS)) + "\n\n")
     from html import _invalid_charrefs, _invalid_codepoints
-    w.append("// invalidCharrefs and invalidCodepoints are html.unescape's (Python's html module).\nvar invalidCharrefs = map[int]rune{\n")
+
+    w.append(
+        "// invalidCharrefs and invalidCodepoints are html.unescape's (Python's html module).\nvar invalidCharrefs = map[int]rune{\n"
+    )
     for c, s in _invalid_charrefs.items():
         w.append(f"\t0x{c:x}: 0x{ord(s):x},\n")
     w.append("}\n\nvar invalidCodepoints = []span" + go_ranges(merge((c, c) for c in _invalid_codepoints)) + "\n")
@@ -171,7 +191,9 @@ def write_ftfy():
     assert all("\n" not in v or v == "\n" for v in html.entities.html5.values())
     esc = lambda s: s.replace("\\", "\\\\").replace("\n", "\\n").split("\t", 1)
     fmt = lambda s: s.split("\t", 1)[0] + "\t" + "".join(f"{ord(c):x} " for c in s.split("\t", 1)[1]).strip()
-    (OUT / "internal/ftfy/entities.txt").write_text("\n".join(map(fmt, lines)) + "\n\n" + "\n".join(map(fmt, extra)) + "\n")
+    (OUT / "internal/ftfy/entities.txt").write_text(
+        "\n".join(map(fmt, lines)) + "\n\n" + "\n".join(map(fmt, extra)) + "\n"
+    )
 
 
 def table(name, doc, pred):
@@ -192,13 +214,23 @@ def table(name, doc, pred):
 def write_chars():
     letter = regex.compile(r"[\p{L}]")
     number = regex.compile(r"[\p{N}]")
-    w = [HEAD, "package chars\n\nimport \"unicode\"\n\n",
-         f"// From regex {regex.__version__} (letters and numbers) and Python's unicodedata {unicodedata.unidata_version} (the rest).\n\n"]
+    w = [
+        HEAD,
+        'package chars\n\nimport "unicode"\n\n',
+        f"// From regex {regex.__version__} (letters and numbers) and Python's unicodedata {unicodedata.unidata_version} (the rest).\n\n",
+    ]
     w.append(table("letters", "letters is what [\\p{L}] matches.", lambda c: letter.fullmatch(c)))
     w.append(table("numbers", "numbers is what [\\p{N}] matches.", lambda c: number.fullmatch(c)))
-    w.append(table("ignorable", "ignorable is Case_Ignorable: skipped when looking for a final sigma's neighbours.",
-                   lambda c: ("A" + c + "\u03a3").lower()[-1] == "\u03c2" and (c + "\u03a3").lower()[-1] == "\u03c3"))
-    w.append(table("cased", "cased is Cased, without what is ignorable.", lambda c: (c + "\u03a3").lower()[-1] == "\u03c2"))
+    w.append(
+        table(
+            "ignorable",
+            "ignorable is Case_Ignorable: skipped when looking for a final sigma's neighbours.",
+            lambda c: ("A" + c + "\u03a3").lower()[-1] == "\u03c2" and (c + "\u03a3").lower()[-1] == "\u03c3",
+        )
+    )
+    w.append(
+        table("cased", "cased is Cased, without what is ignorable.", lambda c: (c + "\u03a3").lower()[-1] == "\u03c2")
+    )
     (OUT / "internal/chars/tables.go").write_text("".join(w))
 
 

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"tandem/checkpoints"
+	"tandem/configs"
+	"tandem/data"
+	"tandem/embed"
+	"tandem/eval"
+	"tandem/internal/atomicfile"
+	"tandem/train"
+)
+
+// assemble builds the trainer: weights, step, schedule, log, hooks.
+func (s *session) assemble(ctx context.Context) error {
+	e := s.experiment
+	stepper, err := s.newStepper()
+	if err != nil {
+		return err
+	}
+	identity, err := e.Identity()
+	if err != nil {
+		return err
+	}
+	rows, batch := s.loader.Rows(), int64(e.Data.Batch)
+	total := e.Train.Length.ToSteps(batch, rows, 0)
+	stop := total
+	if s.options.steps > 0 {
+		stop = s.options.steps
+		total = max(total, stop)
+	}
+	t := &train.Trainer{
+		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader},
+		Rows: rows, Batch: batch, Total: total, Stop: stop, SaveEvery: e.Train.SaveEvery.ToSteps(batch, rows, total),
+		Root: s.root(), Export: s.model().Write, Identity: identity, Versions: s.versions(),
+	}
+	if s.options.saveEvery > 0 {
+		t.SaveEvery = s.options.saveEvery
+	}
+	if t.Hooks, err = s.hooks(ctx, e.Train.EvalEvery.ToSteps(batch, rows, total)); err != nil {
+		return err
+	}
+	var step int64
+	if s.resumed != nil {
+		if err := t.Restore(s.resumedDir, *s.resumed); err != nil {
+			return err
+		}
+		step = s.resumed.Step
+	}
+	if err := s.writeConfig(); err != nil {
+		return err
+	}
+	if s.logger, err = train.OpenLogger(filepath.Join(s.dir, metricsName), step, s.progress); err != nil {
+		return err
+	}
+	t.Log = s.logger
+	s.trainer = t
+	s.announce(rows, total, stop)
+	return nil
+}
+
+const metricsName = "metrics.jsonl"
+
+func (s *session) newStepper() (*train.Stepper, error) {
+	e := s.experiment
+	store, err := e.Model.Config.NewStore(e.Train.Seed)
+	if err != nil {
+		return nil, err
+	}
+	return train.NewStepper(s.backend.Backend, store, train.Stepper{
+		Model: e.Model.Config, Loss: e.Loss, Optim: e.Optim, DType: e.Train.DType(), Rematerialise: e.Train.Rematerialise,
+	})
+}
+
+// model is what checkpoints carry beside the weights.
+func (s *session) model() checkpoints.Model {
+	m := checkpoints.Model{Config: s.experiment.Model.Config, Preprocess: s.experiment.Preprocess, Tokenizer: s.tokenizer}
+	m.Source = map[string]string{"recipe": s.experiment.Name}
+	return m
+}
+
+// announce says what is about to happen.
+func (s *session) announce(rows, total, stop int64) {
+	e := s.experiment
+	image, text := e.Model.FLOPs()
+	s.progress.Linef("%s: %.1f M parameters (%.1f M trained), %.2f GFLOP a pair; %d pairs, %d steps of %d (%.1f epochs), %s",
+		e.Name, float64(e.Model.NumParams())/1e6, float64(s.trainer.Stepper.NumTrainable())/1e6, (image+text)/1e9,
+		rows, total, e.Data.Batch, float64(total)*float64(e.Data.Batch)/float64(rows), e.Train.Precision)
+	if stop < total {
+		s.progress.Linef("stopping after step %d", stop)
+	}
+}
+
+// writeConfig records the configuration as it is used, every default filled in.
+func (s *session) writeConfig() error {
+	content, err := s.experiment.YAML()
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(filepath.Join(s.dir, "config.yaml"), content, 0o644)
+}
+
+// batches adapts a data.Loader to what the trainer consumes.
+type batches struct{ loader *data.Loader }
+
+// Next implements train.Batches.
+func (b batches) Next(ctx context.Context) (train.Batch, error) {
+	batch, err := b.loader.Next(ctx)
+	if err != nil {
+		return train.Batch{}, err
+	}
+	cursor, err := json.Marshal(batch.Cursor)
+	if err != nil {
+		return train.Batch{}, err
+	}
+	return train.Batch{
+		Input:  train.Input{Images: batch.Images, Tokens: batch.Tokens, Keys: ranks(batch.Keys), Longest: batch.Longest},
+		Cursor: cursor, Epoch: batch.Epoch, Source: batch,
+	}, nil
+}
+
+// Recycle implements train.Batches.
+func (b batches) Recycle(batch train.Batch) { b.loader.Recycle(batch.Source.(*data.Batch)) }
+
+// ranks numbers keys so that equal keys get equal numbers: 64-bit hashes do not fit the device's integers.
+func ranks(keys []uint64) []int32 {
+	index := make(map[uint64]int32, len(keys))
+	numbers := make([]int32, len(keys))
+	for i, k := range keys {
+		n, ok := index[k]
+		if !ok {
+			n = int32(len(index))
+			index[k] = n
+		}
+		numbers[i] = n
+	}
+	return numbers
+}
+
+// taskRun is an evaluation ready to run.
+type taskRun struct {
+	task eval.Task
+	set  *eval.Shards
+}
+
+// openTasks resolves references to tasks and opens their data. The recipe's own data set is known by its name.
+func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, error) {
+	var runs []taskRun
+	for _, ref := range refs {
+		tasks, err := configs.Tasks(ref)
+		if err != nil {
+			return nil, err
+		}
+		for _, task := range tasks {
+			location := task.Data
+			if location == s.experiment.Dataset.Name {
+				location = s.experiment.Data.Sources[0].Shards
+			}
+			set, err := eval.OpenShards(ctx, location, task.Split)
+			if err != nil {
+				return nil, fmt.Errorf("task %s: %w", task.Name, err)
+			}
+			runs = append(runs, taskRun{task, set})
+		}
+	}
+	return runs, nil
+}
+
+// hooks are the evaluations during training.
+func (s *session) hooks(ctx context.Context, every int64) ([]train.Hook, error) {
+	if every == 0 || len(s.experiment.Eval.Hook) == 0 {
+		return nil, nil
+	}
+	runs, err := s.openTasks(ctx, s.experiment.Eval.Hook)
+	if err != nil {
+		return nil, err
+	}
+	var encoder *embed.Model
+	hook := func(ctx context.Context, step int64) (map[string]float64, error) {
+		if encoder == nil {
+			if encoder, err = s.encoder(); err != nil {
+				return nil, err
+			}
+		}
+		values := map[string]float64{}
+		for _, r := range runs {
+			result, err := eval.Run(ctx, encoder, r.task, r.set)
+			if err != nil {
+				return nil, err
+			}
+			headline := result.Ordered()[0]
+			values[r.task.Name+" "+headline.Name] = headline.Value
+		}
+		return values, nil
+	}
+	return []train.Hook{{Name: "zero-shot", Every: every, Run: hook}}, nil
+}
+
+// encoder serves the weights in training.
+func (s *session) encoder() (*embed.Model, error) {
+	return embed.New(s.model(), s.trainer.Stepper.Store(), embed.WithBackend(s.backend.Backend))
+}
+
+// report evaluates the trained model and writes what a person reads last: a table, and the page it belongs to.
+func (s *session) report(ctx context.Context) error {
+	refs := s.experiment.Eval.Final
+	if len(refs) == 0 {
+		return nil
+	}
+	runs, err := s.openTasks(ctx, refs)
+	if err != nil {
+		return err
+	}
+	encoder, err := s.encoder()
+	if err != nil {
+		return err
+	}
+	state := s.trainer.State()
+	report := &eval.Report{Title: "tandem: " + s.experiment.Name, Model: map[string]string{
+		"recipe": s.experiment.Name, "steps": fmt.Sprint(state.Step), "examples seen": fmt.Sprint(state.Examples),
+		"parameters": fmt.Sprintf("%.1f M", float64(s.experiment.Model.NumParams())/1e6),
+	}}
+	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
+	for _, r := range runs {
+		result, err := eval.Run(ctx, encoder, r.task, r.set)
+		if err != nil {
+			task.Fail()
+			return err
+		}
+		report.Results = append(report.Results, result)
+		task.Add(1)
+	}
+	task.Done()
+	if report.Curve, err = eval.ReadCurve(filepath.Join(s.dir, metricsName)); err != nil {
+		return err
+	}
+	return s.writeReport(report)
+}
+
+func (s *session) writeReport(report *eval.Report) error {
+	page := filepath.Join(s.dir, "report.html")
+	if err := atomicfile.Write(filepath.Join(s.dir, "report.json"), 0o644, report.WriteJSON); err != nil {
+		return err
+	}
+	if err := atomicfile.Write(page, 0o644, report.WriteHTML); err != nil {
+		return err
+	}
+	if err := report.WriteTable(s.stdout); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.stdout, "\nreport: %s\n", page)
+	return nil
+}
+

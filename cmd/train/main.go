@@ -1,0 +1,132 @@
+// Command train trains a CLIP: it installs what is missing, prepares the data, trains, evaluates, and writes a run
+// directory with checkpoints, metrics and a report.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"tandem/configs"
+	"tandem/internal/fault"
+	"tandem/internal/progress"
+	"tandem/train"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal kills
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// exitInterrupted is what shells report for a program that SIGINT ended.
+const exitInterrupted = 130
+
+// options are the command line.
+type options struct {
+	config    string
+	dir       string
+	resume    bool
+	steps     int64
+	saveEvery int64
+	set       assignments
+	backend   string
+	offline   bool
+	verbose   bool
+}
+
+// assignments collects -set flags.
+type assignments []string
+
+func (a *assignments) String() string     { return strings.Join(*a, " ") }
+func (a *assignments) Set(s string) error { *a = append(*a, s); return nil }
+
+func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return fault.ExitOK
+	}
+	if err != nil {
+		return fault.ExitUsage // flag printed it
+	}
+	err = execute(ctx, o, stdout, progress.New(stderr))
+	if errors.Is(err, train.ErrInterrupted) {
+		fmt.Fprintf(stderr, "train: interrupted; everything so far is saved. Go on with: %s\n", resumeCommand(o))
+		return exitInterrupted
+	}
+	return fault.Report(stderr, "train", err, o.verbose)
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("train", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.config, "config", "", "recipe: one of "+strings.Join(configs.Names(), ", ")+", or a YAML `file`")
+	flags.StringVar(&o.dir, "dir", "", "run `directory` (default runs/NAME)")
+	flags.BoolVar(&o.resume, "resume", false, "continue the run in -dir from its newest good checkpoint")
+	flags.Int64Var(&o.steps, "steps", 0, "stop after `N` steps; the learning-rate schedule keeps the recipe's length")
+	flags.Int64Var(&o.saveEvery, "save-every", 0, "save a checkpoint every `N` steps")
+	flags.Var(&o.set, "set", "change a setting: `path=value`, for example optim.lr=1e-3 (repeatable)")
+	flags.StringVar(&o.backend, "backend", "auto", "auto, xla:cpu, xla:cuda, xla:tpu or go")
+	flags.BoolVar(&o.offline, "offline", false, "never download anything")
+	flags.BoolVar(&o.verbose, "v", false, "print errors with everything known about them")
+	flags.Usage = func() {
+		fmt.Fprintf(stderr, "usage: train -config NAME|FILE [flags]\n\nTrains a CLIP. Try: train -config shapes\n\n")
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if err := check(o, flags.Args()); err != nil {
+		fmt.Fprintf(stderr, "train: %s\n", err)
+		return o, err
+	}
+	return o, nil
+}
+
+func check(o options, rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unexpected argument %q: settings are changed with -set path=value", rest[0])
+	case o.config == "":
+		return fmt.Errorf("-config is missing: use one of %s, or a YAML file", strings.Join(configs.Names(), ", "))
+	case o.steps < 0:
+		return fmt.Errorf("-steps %d is negative", o.steps)
+	case o.saveEvery < 0:
+		return fmt.Errorf("-save-every %d is negative", o.saveEvery)
+	}
+	return nil
+}
+
+// resumeCommand is how to go on after an interruption.
+func resumeCommand(o options) string {
+	parts := []string{"train", "-config", o.config}
+	if o.dir != "" {
+		parts = append(parts, "-dir", o.dir)
+	}
+	for _, s := range o.set {
+		parts = append(parts, "-set", s)
+	}
+	if o.steps > 0 {
+		parts = append(parts, "-steps", fmt.Sprint(o.steps))
+	}
+	if o.backend != "auto" {
+		parts = append(parts, "-backend", o.backend)
+	}
+	return strings.Join(append(parts, "-resume"), " ")
+}
+
+// runDir is where a run lives.
+func (o options) runDir(name string) string {
+	if o.dir != "" {
+		return o.dir
+	}
+	return filepath.Join("runs", name)
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/gofrs/flock"
+
+	"tandem/backend"
+	"tandem/checkpoints"
+	"tandem/configs"
+	"tandem/data"
+	"tandem/data/prepare"
+	"tandem/data/shard"
+	"tandem/data/store"
+	"tandem/internal/fault"
+	"tandem/internal/progress"
+	"tandem/tokenizer"
+	"tandem/train"
+)
+
+// session is a training being put together.
+type session struct {
+	options    options
+	experiment configs.Experiment
+	dir        string
+	progress   *progress.Reporter
+	stdout     io.Writer
+
+	backend   *backend.Backend
+	tokenizer tokenizer.Tokenizer
+	loader    *data.Loader
+	logger    *train.Logger
+	trainer   *train.Trainer
+
+	resumed    *train.State // where to go on, nil for a new run
+	resumedDir string
+}
+
+// execute runs the command: prepare, train, evaluate.
+func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Reporter) (err error) {
+	experiment, err := configs.Load(o.config, o.set...)
+	if err != nil {
+		return err
+	}
+	s := &session{options: o, experiment: experiment, dir: o.runDir(experiment.Name), progress: p, stdout: stdout}
+	unlock, err := s.claimDir()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := s.findState(); err != nil {
+		return err
+	}
+	if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p}); err != nil {
+		return err
+	}
+	p.Linef("%s", s.backend.Info)
+	for _, prepare := range []func(context.Context) error{s.prepareData, s.prepareTokenizer, s.openLoader} {
+		if err := prepare(ctx); err != nil {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, s.loader.Close()) }()
+	if err := s.assemble(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.logger.Close()) }()
+	if err := s.trainer.Run(ctx); err != nil {
+		return err
+	}
+	return s.report(ctx)
+}
+
+// claimDir makes the run directory and locks it against a second training.
+func (s *session) claimDir() (unlock func(), err error) {
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return nil, fault.User(err)
+	}
+	lock := flock.New(filepath.Join(s.dir, ".lock"))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", s.dir, err)
+	}
+	if !ok {
+		return nil, fault.Userf("%s is in use by another training", s.dir)
+	}
+	return func() { lock.Unlock() }, nil
+}
+
+func (s *session) root() checkpoints.Root {
+	t := s.experiment.Train
+	return checkpoints.Root{Dir: filepath.Join(s.dir, checkpoints.CheckpointsName), Keep: t.Keep, KeepEvery: t.KeepEvery}
+}
+
+// findState decides where the run starts: anew in an empty directory, or from the newest good checkpoint.
+func (s *session) findState() error {
+	root := s.root()
+	if err := root.Clean(); err != nil {
+		return err
+	}
+	_, dir, skipped, ok, err := root.Newest()
+	if err != nil {
+		return err
+	}
+	for _, bad := range skipped {
+		s.progress.Linef("passing over a broken checkpoint: %s", fault.OneLine(bad))
+	}
+	switch {
+	case !s.options.resume && (ok || len(skipped) > 0):
+		return fault.Userf("%s holds a run already: continue it with -resume, or choose another directory with -dir", s.dir)
+	case !s.options.resume:
+		return nil
+	case !ok && len(skipped) > 0:
+		return fmt.Errorf("%s: none of the %d checkpoints is whole", root.Dir, len(skipped))
+	case !ok:
+		s.progress.Linef("%s has no checkpoint yet: starting from the beginning", s.dir)
+		return nil
+	}
+	state, err := train.ReadState(dir)
+	if err != nil {
+		return err
+	}
+	s.resumed, s.resumedDir = &state, dir
+	s.progress.Linef("resuming %s after step %d", dir, state.Step)
+	return nil
+}
+
+// prepareData builds the data set that the recipe names, if its shards are not there.
+func (s *session) prepareData(ctx context.Context) error {
+	d := &s.experiment.Data
+	if len(d.Sources) > 0 {
+		return nil
+	}
+	dir, err := prepare.Ensure(ctx, s.experiment.Dataset, prepare.Options{Offline: s.options.offline, Progress: s.progress})
+	if err != nil {
+		return err
+	}
+	d.Sources = []data.SourceConfig{{Shards: dir}}
+	*d = d.WithDefaults()
+	return nil
+}
+
+// prepareTokenizer takes CLIP's vocabulary, loads one, trains one on the captions, or goes on with the run's own.
+func (s *session) prepareTokenizer(ctx context.Context) (err error) {
+	c := s.experiment.Tokenizer
+	switch {
+	case s.resumed != nil:
+		s.tokenizer, err = tokenizer.Load(filepath.Join(s.resumedDir, checkpoints.TokenizerName))
+	case c.Kind == configs.TokenizerCLIP:
+		s.tokenizer = tokenizer.CLIP()
+	case c.Kind == configs.TokenizerTrain:
+		s.tokenizer, err = s.trainTokenizer(ctx)
+	default:
+		s.tokenizer, err = tokenizer.Load(c.Kind)
+	}
+	if err != nil {
+		return err
+	}
+	if vocab := s.experiment.Model.Text.Vocab; s.tokenizer.VocabSize() > vocab {
+		return fault.Userf("the tokenizer has %d ids, model.text.vocab only %d: set model.text.vocab=%d",
+			s.tokenizer.VocabSize(), vocab, s.tokenizer.VocabSize())
+	}
+	return nil
+}
+
+func (s *session) trainTokenizer(ctx context.Context) (tokenizer.Tokenizer, error) {
+	var failed error
+	captions := captionsOf(ctx, s.experiment.Data.Sources, &failed)
+	context := s.experiment.Model.Text.Context
+	bpe, coverage, err := tokenizer.Train(captions, s.experiment.Tokenizer.Vocab, tokenizer.TrainOptions{Context: context})
+	if err = errors.Join(failed, err); err != nil {
+		return nil, err
+	}
+	s.progress.Linef("vocabulary: %d ids from %d captions; %.1f tokens a caption (95 %%: %d, longest %d), %d cut at %d",
+		coverage.VocabSize, coverage.Captions, coverage.MeanTokens, coverage.P95Tokens, coverage.MaxTokens, coverage.Truncated, context)
+	return bpe, nil
+}
+
+// captionsOf yields every caption of the training splits.
+func captionsOf(ctx context.Context, sources []data.SourceConfig, failed *error) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, src := range sources {
+			if *failed = eachCaption(ctx, src, yield); *failed != nil {
+				return
+			}
+		}
+	}
+}
+
+var errEnough = errors.New("enough")
+
+func eachCaption(ctx context.Context, src data.SourceConfig, yield func(string) bool) error {
+	st, err := store.Open(ctx, src.Shards)
+	if err != nil {
+		return err
+	}
+	set, err := shard.OpenSet(ctx, st, src.Split)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	for i := range set.Files() {
+		err := set.Use(i, func(f *shard.File) error { return fileCaptions(f, yield) })
+		if errors.Is(err, errEnough) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fileCaptions(f *shard.File, yield func(string) bool) error {
+	for i := range f.NumGroups() {
+		g, err := f.Group(i, shard.ColCaptions)
+		if err != nil {
+			return err
+		}
+		for row := range g.Rows {
+			for _, text := range g.Texts(shard.ColCaptions, row) {
+				if !yield(text) {
+					return errEnough
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (s *session) openLoader(ctx context.Context) (err error) {
+	// The loader outlives a cancelled context: the step under way is finished and saved.
+	s.loader, err = data.Open(context.WithoutCancel(ctx), s.experiment.Data, data.Options{
+		Tokenizer: s.tokenizer, Context: s.experiment.Model.Text.Context,
+		Quarantine: filepath.Join(s.dir, "quarantine.jsonl"),
+	})
+	if err != nil || s.resumed == nil {
+		return err
+	}
+	var cursor data.Cursor
+	if err := json.Unmarshal(s.resumed.Cursor, &cursor); err != nil {
+		return fmt.Errorf("%s: data cursor: %w", s.resumedDir, err)
+	}
+	return s.loader.Resume(cursor)
+}
+
+// versions names everything that can change a number.
+func (s *session) versions() map[string]string {
+	v := map[string]string{"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "backend": s.backend.Info.String()}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "github.com/gomlx/gomlx" || m.Path == "github.com/gomlx/go-xla" {
+				v[m.Path] = m.Version
+			}
+		}
+	}
+	return v
+}

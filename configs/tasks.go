@@ -1,0 +1,137 @@
+package configs
+
+import (
+	"embed"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"tandem/data/shard"
+	"tandem/eval"
+	"tandem/internal/fault"
+	"tandem/internal/strictyaml"
+)
+
+// TaskFile is a YAML file of tasks: one task, or a suite of several.
+type TaskFile struct {
+	eval.Task `yaml:",inline"`
+	Tasks     []eval.Task `yaml:"tasks,omitempty"`
+}
+
+//go:embed tasks/*.yaml
+var taskFiles embed.FS
+
+// TaskNames lists the embedded task files.
+func TaskNames() []string {
+	entries, _ := fs.Glob(taskFiles, "tasks/*.yaml")
+	for i, e := range entries {
+		entries[i] = strings.TrimSuffix(filepath.Base(e), ".yaml")
+	}
+	slices.Sort(entries)
+	return entries
+}
+
+// Tasks finds tasks by the name of an embedded file, the path of a YAML file, or a directory of labelled shards. A name
+// with a slash picks one task of a suite: "emoji/group".
+func Tasks(ref string) ([]eval.Task, error) {
+	if info, err := os.Stat(ref); err == nil && info.IsDir() {
+		return directoryTasks(ref)
+	}
+	if strings.HasSuffix(ref, ".yaml") || strings.HasSuffix(ref, ".yml") {
+		content, err := os.ReadFile(ref)
+		if err != nil {
+			return nil, fault.Userf("task file %s: %w", ref, err)
+		}
+		return parseTasks(ref, content)
+	}
+	suite, _, _ := strings.Cut(ref, "/")
+	content, err := taskFiles.ReadFile("tasks/" + suite + ".yaml")
+	if err != nil {
+		return nil, fault.Userf("task %q is unknown: use one of %s, a YAML file, or a directory of labelled shards", ref, strings.Join(TaskNames(), ", "))
+	}
+	tasks, err := parseTasks(suite+".yaml", content)
+	if err != nil || ref == suite {
+		return tasks, err
+	}
+	var names []string
+	for _, t := range tasks {
+		if t.Name == ref {
+			return []eval.Task{t}, nil
+		}
+		names = append(names, t.Name)
+	}
+	return nil, fault.Userf("suite %s has no task %q: it has %s", suite, ref, strings.Join(names, ", "))
+}
+
+func parseTasks(name string, content []byte) ([]eval.Task, error) {
+	var file TaskFile
+	if err := strictyaml.Decode(name, content, &file); err != nil {
+		return nil, err
+	}
+	tasks := file.Tasks
+	if len(tasks) == 0 {
+		tasks = []eval.Task{file.Task}
+	}
+	for i, t := range tasks {
+		t = inherit(t, file.Task)
+		if err := t.Validate(); err != nil {
+			return nil, fault.Userf("%s: %w", name, err)
+		}
+		tasks[i] = t
+	}
+	return tasks, nil
+}
+
+// inherit lets the tasks of a suite leave out what the suite says for all.
+func inherit(t, suite eval.Task) eval.Task {
+	if t.Data == "" {
+		t.Data = suite.Data
+	}
+	if t.Split == "" {
+		t.Split = suite.Split
+	}
+	if t.Licence == "" {
+		t.Licence = suite.Licence
+	}
+	if t.Citation == "" {
+		t.Citation = suite.Citation
+	}
+	if len(t.Templates) == 0 {
+		t.Templates = suite.Templates
+	}
+	return t
+}
+
+// directoryTasks makes a task of each split of a shard directory: classification by the column "class" or "label" where
+// there is one, retrieval otherwise.
+func directoryTasks(dir string) ([]eval.Task, error) {
+	content, err := os.ReadFile(filepath.Join(dir, shard.ManifestName))
+	if err != nil {
+		return nil, fault.Userf("%s is not a directory of shards: it has no %s (make one with: data build -out DIR %s)", dir, shard.ManifestName, dir)
+	}
+	manifest, err := shard.ParseManifest(filepath.Join(dir, shard.ManifestName), content)
+	if err != nil {
+		return nil, err
+	}
+	labels := manifest.Columns(shard.RoleLabel)
+	var tasks []eval.Task
+	for _, split := range manifest.SplitNames() {
+		task := eval.Task{Name: filepath.Base(dir) + "/" + split, Data: dir, Split: split, Templates: manifest.Templates, Kind: eval.Retrieval}
+		for _, column := range []string{"class", "label"} {
+			if slices.Contains(labels, column) {
+				task.Kind, task.Label = eval.Classification, column
+				for _, name := range manifest.Classes[column] {
+					task.Classes = append(task.Classes, eval.Class{Name: name})
+				}
+				break
+			}
+		}
+		if task.Kind == eval.Retrieval {
+			task.Templates = nil
+		}
+		tasks = append(tasks, task)
+	}
+	return tasks, nil
+}

@@ -1,0 +1,225 @@
+// Package data feeds a training: it draws rows from parquet shards in an order that is a pure function of (seed,
+// epoch, index), decodes, augments and tokenises them in parallel, and hands out batches. The number of workers, a
+// restart and bad rows change nothing about what comes out; where it stands is a cursor of a few integers.
+package data
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"tandem/data/shard"
+	"tandem/imaging"
+	"tandem/internal/fault"
+)
+
+// Config says what a training reads and how. Fields left at zero get the defaults of WithDefaults.
+type Config struct {
+	// Sources are the shard sets to draw from.
+	Sources []SourceConfig `yaml:"sources" json:"sources"`
+	// Temperature flattens the shares of sources of different size: a source of n rows gets a share proportional to
+	// n^(1/temperature). 1 draws each row equally often. Not together with weight.
+	Temperature float64 `yaml:"temperature,omitempty" json:"temperature,omitempty"`
+	// EpochRows is the length of an epoch in rows. Default: the rows of all sources, each repeated as it says.
+	EpochRows int64 `yaml:"epoch_rows,omitempty" json:"epoch_rows,omitempty"`
+
+	// Batch is the number of pairs in a batch of one process.
+	Batch int `yaml:"batch" json:"batch"`
+	// Seed of order, captions and augmentation.
+	Seed uint64 `yaml:"seed" json:"seed"`
+
+	Image  imaging.TrainConfig `yaml:"image" json:"image"`
+	Limits imaging.Limits      `yaml:"limits,omitempty" json:"limits,omitempty"`
+
+	// Positives names what makes two pairs of a batch positives of each other: "caption" (equal token ids), or a
+	// label column (equal values; rows without one fall back to the caption).
+	Positives string `yaml:"positives,omitempty" json:"positives,omitempty"`
+
+	// Shuffle is "rows" (any row may follow any other), "windows" (blocks of neighbouring rows in random order, and
+	// rows in random order inside a window of blocks: for remote or spinning storage), "none" (the order of the
+	// shards), or "auto": rows for local directories, windows for the rest.
+	Shuffle       string `yaml:"shuffle,omitempty" json:"shuffle,omitempty"`
+	ShuffleBlock  int    `yaml:"shuffle_block,omitempty" json:"shuffle_block,omitempty"`   // rows of a block
+	ShuffleWindow int    `yaml:"shuffle_window,omitempty" json:"shuffle_window,omitempty"` // blocks of a window
+
+	// MaxBadFraction stops the run when more than this part of the rows turned out unusable. Each is listed in the
+	// quarantine file and replaced by another row of its source. Default 0.01; a negative number allows none.
+	MaxBadFraction float64 `yaml:"max_bad_fraction,omitempty" json:"max_bad_fraction,omitempty"`
+
+	Cache CacheConfig `yaml:"cache,omitempty" json:"cache,omitempty"`
+
+	// Workers decode; Prefetch batches are kept ready. Neither changes a batch.
+	Workers  int `yaml:"workers,omitempty" json:"workers,omitempty"`
+	Prefetch int `yaml:"prefetch,omitempty" json:"prefetch,omitempty"`
+}
+
+// SourceConfig is one shard set of a mixture.
+type SourceConfig struct {
+	// Shards is a directory or URL with a manifest.
+	Shards string `yaml:"shards" json:"shards"`
+	Split  string `yaml:"split,omitempty" json:"split,omitempty"` // default "train"
+	// Weight is the source's share of an epoch, relative to the other sources' weights. All sources have one or none.
+	Weight float64 `yaml:"weight,omitempty" json:"weight,omitempty"`
+	// Repeat is how often each row is drawn in an epoch, relative to the other sources (open_clip's upsampling
+	// factor); default 1. Not together with weight.
+	Repeat float64 `yaml:"repeat,omitempty" json:"repeat,omitempty"`
+	// Captions are the columns a caption is drawn from; default: the column captions.
+	Captions []CaptionColumn `yaml:"captions,omitempty" json:"captions,omitempty"`
+}
+
+// CaptionColumn is a text column with the probability that a row's caption comes from it. Where a row has nothing in a
+// column, the others share its probability.
+type CaptionColumn struct {
+	Column      string  `yaml:"column" json:"column"`
+	Probability float64 `yaml:"probability,omitempty" json:"probability,omitempty"` // relative; default 1
+	// Template is put around the text, at "{}": "a photo of a {}".
+	Template string `yaml:"template,omitempty" json:"template,omitempty"`
+}
+
+// CacheConfig is about the cache of decoded pictures, which saves the decoding from the second epoch on.
+type CacheConfig struct {
+	Bytes int64 `yaml:"bytes,omitempty" json:"bytes,omitempty"` // memory it may take; 0 is no cache
+	// Fit makes pictures so small, before they are cached and augmented, that their shortest side has this many
+	// pixels. It changes the pixels of a training, and is applied whether a picture finds a place in the cache or not.
+	Fit int `yaml:"fit,omitempty" json:"fit,omitempty"`
+}
+
+// Orders of rows.
+const (
+	shuffleAuto    = "auto"
+	shuffleRows    = "rows"
+	shuffleWindows = "windows"
+	shuffleNone    = "none"
+)
+
+const positivesCaption = "caption"
+
+// WithDefaults fills the fields that zero leaves open.
+func (c Config) WithDefaults() Config {
+	c.Temperature = cmp.Or(c.Temperature, 1)
+	c.Positives = cmp.Or(c.Positives, positivesCaption)
+	c.Shuffle = cmp.Or(c.Shuffle, shuffleAuto)
+	c.ShuffleBlock = cmp.Or(c.ShuffleBlock, 256)
+	c.ShuffleWindow = cmp.Or(c.ShuffleWindow, 64)
+	c.MaxBadFraction = cmp.Or(c.MaxBadFraction, 0.01)
+	c.Limits = cmp.Or(c.Limits, imaging.DefaultLimits())
+	c.Workers = cmp.Or(c.Workers, runtime.GOMAXPROCS(0))
+	c.Prefetch = cmp.Or(c.Prefetch, 2)
+	c.Sources = append([]SourceConfig(nil), c.Sources...)
+	for i := range c.Sources {
+		s := &c.Sources[i]
+		s.Split = cmp.Or(s.Split, "train")
+		if len(s.Captions) == 0 {
+			s.Captions = []CaptionColumn{{Column: shard.ColCaptions}}
+		}
+		s.Captions = append([]CaptionColumn(nil), s.Captions...)
+		for j := range s.Captions {
+			s.Captions[j].Probability = cmp.Or(s.Captions[j].Probability, 1)
+		}
+	}
+	return c
+}
+
+// Validate reports the first thing that is wrong, naming the field. It expects the defaults filled in.
+func (c Config) Validate() error {
+	switch {
+	case len(c.Sources) == 0:
+		return fault.Userf("data.sources is empty: name at least one directory of shards")
+	case c.Batch < 1:
+		return fault.Userf("data.batch must be at least 1, is %d", c.Batch)
+	case !(c.Temperature > 0) || math.IsInf(c.Temperature, 0):
+		return fault.Userf("data.temperature must be positive, is %g", c.Temperature)
+	case c.EpochRows < 0:
+		return fault.Userf("data.epoch_rows must not be negative, is %d", c.EpochRows)
+	case c.Shuffle != shuffleAuto && c.Shuffle != shuffleRows && c.Shuffle != shuffleWindows && c.Shuffle != shuffleNone:
+		return fault.Userf("data.shuffle %q is unknown: use auto, rows, windows or none", c.Shuffle)
+	case c.ShuffleBlock < 1 || c.ShuffleWindow < 1:
+		return fault.Userf("data.shuffle_block and data.shuffle_window must be at least 1, are %d and %d", c.ShuffleBlock, c.ShuffleWindow)
+	case !(c.MaxBadFraction <= 1):
+		return fault.Userf("data.max_bad_fraction must be at most 1, is %g", c.MaxBadFraction)
+	case c.Workers < 1 || c.Prefetch < 1:
+		return fault.Userf("data.workers and data.prefetch must be at least 1, are %d and %d", c.Workers, c.Prefetch)
+	}
+	if err := c.Image.Validate(); err != nil {
+		return fault.Userf("data.image: %w", err)
+	}
+	if err := c.Limits.Validate(); err != nil {
+		return fault.Userf("data.limits: %w", err)
+	}
+	if err := c.validateCache(); err != nil {
+		return err
+	}
+	return c.validateSources()
+}
+
+func (c Config) validateCache() error {
+	switch {
+	case c.Cache.Bytes < 0 || c.Cache.Fit < 0:
+		return fault.Userf("data.cache.bytes and data.cache.fit must not be negative")
+	case c.Cache.Fit > 0 && c.Cache.Fit < c.Image.Size:
+		return fault.Userf("data.cache.fit %d is smaller than the %d pixels of data.image.size", c.Cache.Fit, c.Image.Size)
+	case c.Cache.Fit > 0 && c.Image.Alpha == imaging.AlphaRandom:
+		return fault.Userf("data.cache.fit lays pictures over white, data.image.alpha wants a random background: leave one of them out")
+	}
+	return nil
+}
+
+func (c Config) validateSources() error {
+	weighted := 0
+	for i, s := range c.Sources {
+		where := fmt.Sprintf("data.sources[%d]", i)
+		switch {
+		case s.Shards == "":
+			return fault.Userf("%s.shards is not set: name a directory of shards", where)
+		case s.Weight < 0 || s.Repeat < 0 || math.IsNaN(s.Weight+s.Repeat) || math.IsInf(s.Weight+s.Repeat, 0):
+			return fault.Userf("%s: weight and repeat must be positive numbers, are %g and %g", where, s.Weight, s.Repeat)
+		case s.Weight > 0 && s.Repeat > 0:
+			return fault.Userf("%s: give weight or repeat, not both", where)
+		case s.Weight > 0 && c.Temperature != 1:
+			return fault.Userf("%s: weight and data.temperature exclude each other", where)
+		}
+		if s.Weight > 0 {
+			weighted++
+		}
+		for j, col := range s.Captions {
+			if col.Column == "" || !(col.Probability > 0) {
+				return fault.Userf("%s.captions[%d]: want a column and a positive probability, have %q and %g", where, j, col.Column, col.Probability)
+			}
+			if col.Template != "" && !strings.Contains(col.Template, "{}") {
+				return fault.Userf("%s.captions[%d]: template %q has no {} for the text", where, j, col.Template)
+			}
+		}
+	}
+	if weighted > 0 && weighted < len(c.Sources) {
+		return fault.Userf("data.sources: %d of %d sources have a weight: give one to all or to none", weighted, len(c.Sources))
+	}
+	return nil
+}
+
+// ParseSources reads open_clip's way of writing a mixture: locations joined by "::", and upsampling factors, joined
+// the same way, or none.
+func ParseSources(locations, factors string) ([]SourceConfig, error) {
+	parts := strings.Split(locations, "::")
+	sources := make([]SourceConfig, len(parts))
+	for i, p := range parts {
+		sources[i].Shards = p
+	}
+	if factors == "" {
+		return sources, nil
+	}
+	numbers := strings.Split(factors, "::")
+	if len(numbers) != len(parts) {
+		return nil, fault.Userf("%d upsampling factors for %d sources", len(numbers), len(parts))
+	}
+	for i, n := range numbers {
+		f, err := strconv.ParseFloat(n, 64)
+		if err != nil || !(f > 0) {
+			return nil, fault.Userf("upsampling factor %q is not a positive number", n)
+		}
+		sources[i].Repeat = f
+	}
+	return sources, nil
+}
