@@ -137,10 +137,10 @@ func openWeights(dir, file, sign string, names ...string) (*safetensors.Set, err
 		}
 	}
 	for _, path := range paths {
-		set, err := safetensors.OpenSet(path)
-		if errors.Is(err, fs.ErrNotExist) && path != file {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && path != file {
 			continue
 		}
+		set, err := safetensors.OpenSet(path)
 		if err != nil {
 			return nil, err
 		}

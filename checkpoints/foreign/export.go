@@ -231,18 +231,24 @@ func (m Model) foreignFiles(to Format, back *Origin) (map[string][]byte, Table, 
 	case FormatOpenCLIP:
 		name, cleaning := m.openCLIPTokenizer()
 		config, err := writeOpenCLIPConfig(openCLIPConfig{Model: m.Config, Preprocess: m.Preprocess, Tokenizer: name, Cleaning: cleaning})
+		if err != nil {
+			return nil, nil, err
+		}
 		prefix := ""
 		if usesTextPrefix(m.Config) {
 			prefix = "text."
 		}
-		return map[string][]byte{"open_clip_config.json": config}, OpenCLIP(m.Config, prefix), err
+		return map[string][]byte{"open_clip_config.json": config}, OpenCLIP(m.Config, prefix), nil
 	case FormatHF:
 		dtype, err := m.mainType()
 		if err != nil {
 			return nil, nil, err
 		}
 		config, preprocessor, err := writeHFConfig(m.Config, m.Preprocess, dtype)
-		return map[string][]byte{"config.json": config, "preprocessor_config.json": preprocessor}, HF(m.Config), err
+		if err != nil {
+			return nil, nil, err
+		}
+		return map[string][]byte{"config.json": config, "preprocessor_config.json": preprocessor}, HF(m.Config), nil
 	default:
 		return nil, nil, fmt.Errorf("format %q is not written: use %s, %s or %s", to, FormatOpenCLIP, FormatHF, FormatTandem)
 	}
