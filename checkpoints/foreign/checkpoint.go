@@ -1,6 +1,7 @@
 package foreign
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -89,6 +90,7 @@ func Open(path string, opts Options) (*Checkpoint, error) {
 
 func open(dir, file string, opts Options) (*Checkpoint, error) {
 	var absent []string
+	var weightsAbsent error
 	for _, reader := range []struct {
 		format Format
 		config string
@@ -108,18 +110,20 @@ func open(dir, file string, opts Options) (*Checkpoint, error) {
 		c, err := reader.open(dir, file, config)
 		var other *otherWeightsError
 		if errors.As(err, &other) && opts.From == "" {
-			absent = append(absent, fmt.Sprintf("%s (but not its weights)", reader.config))
+			weightsAbsent = cmp.Or(weightsAbsent, err)
 			continue // repositories on the hub hold one model in two formats
 		}
 		return c, err
 	}
 	if opts.From == "" || opts.From == FormatOpenAI || opts.From == FormatOpenCLIP && opts.Model != nil {
-		if bare, err := findBare(dir, file); err != nil || bare != "" {
-			if err != nil {
-				return nil, err
-			}
+		if bare, err := findBare(dir, file); err != nil {
+			return nil, cmp.Or(weightsAbsent, err)
+		} else if bare != "" && weightsAbsent == nil {
 			return openBare(dir, bare, opts.Model)
 		}
+	}
+	if weightsAbsent != nil {
+		return nil, weightsAbsent
 	}
 	return nil, fmt.Errorf("%s: no model found: there is no %s", dir, strings.Join(absent, ", no "))
 }

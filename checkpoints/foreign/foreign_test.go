@@ -203,22 +203,20 @@ func narrowed(t testing.TB, dtype safetensors.DType, info *safetensors.Info, raw
 func TestThereAndBackNarrow(t *testing.T) {
 	metadata := map[string]string{"format": "pt", "z": "1", "a \"quoted\" \u2028 key": "<&>"}
 	for _, name := range []string{"rn", "siglip_timm", "vit_gelu", "hf_clip", "hf_siglip"} {
-		for _, dtype := range []safetensors.DType{safetensors.F16, safetensors.BF16} {
-			for _, mixed := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s %s mixed %t", name, dtype, mixed), func(t *testing.T) {
-					src := copyModel(t, name)
-					rewrite(t, weightsPath(src, formatOf(name)), metadata, func(_ int, info *safetensors.Info, raw []byte) []byte {
-						if mixed && len(info.Shape) < 2 {
-							return raw
-						}
-						return narrowed(t, dtype, info, raw)
-					})
-					back := convert(t, convert(t, src, FormatTandem, Options{}), formatOf(name), Options{})
-					if got, want := hashes(t, back), hashes(t, src); !maps.Equal(got, want) {
-						t.Errorf("files %v, want %v", got, want)
+		for dtype, mixed := range map[safetensors.DType]bool{safetensors.F16: true, safetensors.BF16: false} {
+			t.Run(fmt.Sprintf("%s %s mixed %t", name, dtype, mixed), func(t *testing.T) {
+				src := copyModel(t, name)
+				rewrite(t, weightsPath(src, formatOf(name)), metadata, func(_ int, info *safetensors.Info, raw []byte) []byte {
+					if mixed && len(info.Shape) < 2 {
+						return raw
 					}
+					return narrowed(t, dtype, info, raw)
 				})
-			}
+				back := convert(t, convert(t, src, FormatTandem, Options{}), formatOf(name), Options{})
+				if got, want := hashes(t, back), hashes(t, src); !maps.Equal(got, want) {
+					t.Errorf("files %v, want %v", got, want)
+				}
+			})
 		}
 	}
 }
@@ -557,5 +555,109 @@ func TestTablesAreTotal(t *testing.T) {
 	broken = append(broken, Pair{Ours: "visual/nobody", Theirs: "x", Shape: []int{1}})
 	if err := broken.checkOurs(c); err == nil || !strings.Contains(err.Error(), "visual/nobody") {
 		t.Errorf("a table with a name too many: %v", err)
+	}
+}
+
+func writeFile(t testing.TB, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOpenAI reads OpenAI's tensors without a configuration: sizes from the shapes, QuickGELU because of the marks.
+func TestOpenAI(t *testing.T) {
+	dir := copyModel(t, "vit_quickgelu")
+	if err := os.Remove(filepath.Join(dir, "open_clip_config.json")); err != nil {
+		t.Fatal(err)
+	}
+	path := weightsPath(dir, FormatOpenCLIP)
+	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "nothing tells GELU from QuickGELU") {
+		t.Errorf("without marks: %v", err)
+	}
+	addTensors(t, path, map[string][]int{"input_resolution": nil, "context_length": nil, "vocab_size": nil})
+	want := mustOpen(t, filepath.Join(goldenDir, "vit_quickgelu"), Options{}).Config
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "heads") {
+		t.Errorf("a width under 64 has no default heads: %v", err)
+	}
+	c := mustOpen(t, path, Options{Model: &want})
+	if c.Format != FormatOpenAI || c.Config.Text.Activation != model.QuickGELU || c.Config.NumParams() != want.NumParams() {
+		t.Errorf("format %s, configuration %+v", c.Format, c.Config)
+	}
+	sameParams(t, rawParams(t, mustOpen(t, convert(t, path, FormatTandem, Options{Model: &want}), Options{})), rawParams(t, c))
+	back := mustOpen(t, convert(t, path, FormatOpenCLIP, Options{Model: &want}), Options{})
+	if _, ok := back.weights.Lookup("input_resolution"); ok || back.Format != FormatOpenCLIP {
+		t.Error("OpenAI's marks are in open_clip's file")
+	}
+}
+
+// TestOpenAISizes derives the configurations of OpenAI's models from the shapes alone.
+func TestOpenAISizes(t *testing.T) {
+	for _, name := range []string{"ViT-B-32-quickgelu", "ViT-L-14-quickgelu", "RN50-quickgelu", "RN101-quickgelu", "RN50x4-quickgelu"} {
+		want, err := model.ByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := openAIConfig(tableShapes(OpenCLIP(want, "")))
+		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: %+v (%v), want\n%+v", name, got, err, want)
+		}
+	}
+}
+
+// TestNothingToOpen: errors of directories without a model say what was looked for.
+func TestNothingToOpen(t *testing.T) {
+	empty := t.TempDir()
+	pickled := copyModel(t, "vit_gelu")
+	if err := os.Rename(weightsPath(pickled, FormatOpenCLIP), filepath.Join(pickled, "open_clip_pytorch_model.bin")); err != nil {
+		t.Fatal(err)
+	}
+	broken := copyModel(t, "vit_gelu")
+	writeFile(t, filepath.Join(broken, "open_clip_config.json"), []byte("{"))
+	torn := copyModel(t, "vit_gelu")
+	if err := os.Truncate(weightsPath(torn, FormatOpenCLIP), 5000); err != nil {
+		t.Fatal(err)
+	}
+	changed := convert(t, filepath.Join(goldenDir, "vit_gelu"), FormatTandem, Options{})
+	writeFile(t, filepath.Join(changed, "model.json"), []byte(`{"format":"tandem-model/9"}`))
+	for path, want := range map[string]string{
+		empty:                             "no model found: there is no model.json, no open_clip_config.json, no config.json",
+		filepath.Join(empty, "nowhere"):   "no such file",
+		pickled:                           "weights are read from safetensors only; convert open_clip_pytorch_model.bin first",
+		broken:                            "open_clip_config.json: unexpected EOF",
+		torn:                              "header",
+		changed:                           `format "tandem-model/9"`,
+		filepath.Join(goldenDir, "../.."): "no model found",
+	} {
+		if _, err := Open(path, Options{}); err == nil || !fault.IsUser(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", path, err, want)
+		}
+	}
+	if _, err := Open(filepath.Join(goldenDir, "vit_gelu"), Options{From: FormatHF}); err == nil || !strings.Contains(err.Error(), "no config.json") {
+		t.Errorf("as the wrong format: %v", err)
+	}
+}
+
+// TestTwoFormatsInOneDirectory: repositories on the hub hold a model in two formats; the weights decide.
+func TestTwoFormatsInOneDirectory(t *testing.T) {
+	dir := copyModel(t, "hf_clip")
+	data, err := os.ReadFile(filepath.Join(goldenDir, "vit_gelu", "open_clip_config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "open_clip_config.json"), data)
+	if c := mustOpen(t, dir, Options{}); c.Format != FormatHF {
+		t.Errorf("format %s, want hf: open_clip's weights are not there", c.Format)
+	}
+	data, err = os.ReadFile(weightsPath(filepath.Join(goldenDir, "vit_gelu"), FormatOpenCLIP))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, weightsPath(dir, FormatOpenCLIP), data)
+	if c := mustOpen(t, dir, Options{}); c.Format != FormatOpenCLIP {
+		t.Errorf("format %s, want open_clip", c.Format)
+	}
+	if c := mustOpen(t, dir, Options{From: FormatHF}); c.Format != FormatHF {
+		t.Errorf("format %s, want hf as asked", c.Format)
 	}
 }
