@@ -17,7 +17,10 @@ type check struct {
 	missing   string  // why nothing could be compared
 }
 
-func (c check) passes() bool { return c.missing == "" && c.absolute <= c.tolerance }
+// passes: a value that is no number, on either side, does not.
+func (c check) passes() bool {
+	return c.missing == "" && c.absolute <= c.tolerance && !math.IsInf(c.absolute, 0)
+}
 
 func (c check) relative() float64 {
 	if c.absolute == 0 {
