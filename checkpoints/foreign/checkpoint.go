@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tandem/checkpoints"
@@ -427,4 +429,17 @@ func (c *Checkpoint) Tokenizer() (tokenizer.Tokenizer, error) {
 		return nil, fault.Userf("%s: the tokenizer has %d ids, the model's vocabulary only %d", dir, tok.VocabSize(), c.Config.Text.Vocab)
 	}
 	return tok, nil
+}
+
+// Types are the element types of the weights, the most frequent first.
+func (c *Checkpoint) Types() []string {
+	counts := map[string]int{}
+	for _, p := range c.Config.Params() {
+		if dtype, err := c.Stored(p); err == nil && !p.Counter {
+			counts[string(dtype)] += p.Size()
+		}
+	}
+	types := slices.Collect(maps.Keys(counts))
+	slices.SortFunc(types, func(a, b string) int { return counts[b] - counts[a] })
+	return types
 }

@@ -316,9 +316,8 @@ func writeHFConfig(m model.Config, p checkpoints.Preprocess, dtype string) (conf
 	}
 	top := object{{"architectures", []string{map[string]string{hfCLIP: "CLIPModel", hfSiglip: "SiglipModel"}[kind]}}}
 	top.add("dtype", dtype)
-	top.add("initializer_factor", 1.0)
 	if kind == hfCLIP {
-		top.add("logit_scale_init_value", m.LogitScaleInit)
+		top.add("logit_scale_init_value", real(m.LogitScaleInit))
 		top.add("projection_dim", m.EmbedDim)
 	}
 	top.add("model_type", kind)
@@ -334,8 +333,8 @@ func writeHFConfig(m model.Config, p checkpoints.Preprocess, dtype string) (conf
 func hfTower(kind, tower string, width, heads, layers, mlpWidth int, activation model.Activation, epsilon float64) object {
 	names := map[model.Activation]string{model.GELU: "gelu", model.QuickGELU: "quick_gelu", model.GELUTanh: "gelu_pytorch_tanh"}
 	return object{
-		{"attention_dropout", 0.0}, {"hidden_act", names[activation]}, {"hidden_size", width}, {"intermediate_size", mlpWidth},
-		{"layer_norm_eps", epsilon}, {"model_type", kind + "_" + tower + "_model"}, {"num_attention_heads", heads}, {"num_hidden_layers", layers},
+		{"attention_dropout", real(0)}, {"hidden_act", names[activation]}, {"hidden_size", width}, {"intermediate_size", mlpWidth},
+		{"layer_norm_eps", real(epsilon)}, {"model_type", kind + "_" + tower + "_model"}, {"num_attention_heads", heads}, {"num_hidden_layers", layers},
 	}
 }
 

@@ -336,6 +336,18 @@ func (o object) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+// real is a number that is written with a point or an exponent even where it is whole: transformers tells 1.0 from 1.
+type real float64
+
+// MarshalJSON implements json.Marshaler.
+func (r real) MarshalJSON() ([]byte, error) {
+	text, err := json.Marshal(float64(r))
+	if err == nil && !strings.ContainsAny(string(text), ".e") {
+		text = append(text, ".0"...)
+	}
+	return text, err
+}
+
 func (o *object) add(key string, value any) { *o = append(*o, field{key, value}) }
 
 // addIf adds a field that differs from what its absence means.
