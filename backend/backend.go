@@ -13,6 +13,7 @@ import (
 	"github.com/gomlx/go-xla/installer"
 	"github.com/gomlx/go-xla/pjrt"
 
+	"tandem/backend/hostmem"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
 )
@@ -40,15 +41,20 @@ type Options struct {
 	// Devices is the number of devices that the caller wants to use. XLA's CPU backend makes that many virtual ones;
 	// on other backends it is an error to ask for more than there are. 0 means one on the CPU, all of them elsewhere.
 	Devices int
+	// KeepMemory keeps the large blocks that XLA allocates on the CPU within the process from step to step (see package
+	// hostmem), for the rest of the process. For training and long evaluations; it holds the memory of a step's
+	// temporaries while nothing is computed.
+	KeepMemory bool
 }
 
 // Info describes an open backend.
 type Info struct {
-	Name       string   // one of Names, never Auto
-	PluginPath string   // the library's absolute path; empty for Go
-	APIVersion string   // PJRT API version, like "0.115"; empty for Go
-	Devices    []string // one description a device, like "cpu:0"
-	Warning    string   // what the user should know about the choice, or empty; Open has shown it through Progress
+	Name        string   // one of Names, never Auto
+	PluginPath  string   // the library's absolute path; empty for Go
+	APIVersion  string   // PJRT API version, like "0.115"; empty for Go
+	Devices     []string // one description a device, like "cpu:0"
+	KeepsMemory bool     // whether large blocks stay with the process from step to step
+	Warning     string   // what the user should know about the choice, or empty; Open has shown it through Progress
 }
 
 // String returns the line that commands print.
@@ -153,7 +159,11 @@ func openXLA(ctx context.Context, opts Options, f *finder, platform string) (*Ba
 	if err != nil {
 		return nil, err
 	}
-	return openPlugin(path, platform, opts.Devices)
+	b, err := openPlugin(path, platform, opts.Devices)
+	if err == nil && platform == "cpu" && opts.KeepMemory {
+		b.Info.KeepsMemory = hostmem.Enable(0) == nil // without it everything works, only slower
+	}
+	return b, err
 }
 
 func openPlugin(path, platform string, devices int) (*Backend, error) {

@@ -19,7 +19,7 @@ func add(t *testing.T, b compute.Backend) float32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sums, err := exec.Exec(float32(2), float32(40))
+	sums, err := exec.Call(float32(2), float32(40))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,5 +84,14 @@ func TestOpenGo(t *testing.T) {
 	defer b.Close()
 	if line := b.Info.String(); !strings.HasPrefix(line, "backend go: pure Go, no plugin, 1 device (") {
 		t.Errorf("info line %q", line)
+	}
+}
+
+// TestNoDevice: a machine without the device says so and starts no download.
+func TestNoDevice(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	_, err := backend.Open(t.Context(), backend.Options{Name: backend.TPU})
+	if !fault.IsUser(err) || !strings.HasPrefix(err.Error(), "backend xla:tpu: no such device, or no XLA plugin for it") {
+		t.Errorf("error %v, want a user error", err)
 	}
 }

@@ -29,6 +29,9 @@ func installPlugin(ctx context.Context, platform, dir string, report *progress.R
 	if platform == "cpu" && runtime.GOOS == "linux" && runtime.GOARCH == "amd64" {
 		return newWheelInstaller(pinnedWheel, dir, report).run(ctx)
 	}
+	if platform == "cuda" && !installer.HasNvidiaGPU() || platform == "tpu" && !hasTPU() {
+		return nil // nothing to install for; the finder says so
+	}
 	return installWithGoXLA(ctx, platform, dir, report)
 }
 

@@ -200,7 +200,9 @@ func (run *classification) finish() *ClassificationResult {
 	chance := 1 / float64(k)
 	r.Metrics = map[string]Metric{
 		Acc1: Share(run.hits1, run.n, chance),
-		Acc5: Share(run.hits5, run.n, math.Min(1, 5*chance)),
+	}
+	if k > 5 {
+		r.Metrics[Acc5] = Share(run.hits5, run.n, 5*chance)
 	}
 	r.Metrics[MeanPerClassRecall] = meanRecall(r.PerClass, chance)
 	r.Samples = run.samples.taken

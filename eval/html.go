@@ -186,6 +186,12 @@ type Plot struct {
 	XMax          int64
 }
 
+// BoxWidth is the plot's width with its labels.
+func (p *Plot) BoxWidth() int { return p.Width + 60 }
+
+// BoxHeight is the plot's height with its labels.
+func (p *Plot) BoxHeight() int { return p.Height + 36 }
+
 // Tick is a horizontal grid line.
 type Tick struct {
 	Y     float64

@@ -215,10 +215,10 @@ func (s scene) captions() []string {
 	default:
 		return []string{
 			article(a.noun()),
-			article(a.sized()) + " " + s.place.phrase,
-			"a picture of " + article(a.noun()) + " " + s.place.phrase,
-			article(a.sized()) + on,
+			"a picture of " + article(a.noun()),
 			"there is one " + shapeNames[a.shape] + ", it is " + colours[a.colour].name,
+			article(a.sized()) + " " + s.place.phrase,
+			article(a.noun()) + on,
 		}
 	}
 }

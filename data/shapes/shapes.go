@@ -117,8 +117,7 @@ func (s *Source) At(splitName string, index uint64) (source.Example, error) {
 }
 
 func (s *Source) example(split split, index uint64) source.Example {
-	d := newDice(s.config.Seed, split.id, index)
-	drawn := drawScene(d, s.config.Size, split.allowed)
+	drawn := s.scene(split, index)
 	return source.Example{
 		Key:      fmt.Sprintf("shapes/%s/%08d", split.name, index),
 		Image:    s.render(drawn),
@@ -126,6 +125,10 @@ func (s *Source) example(split split, index uint64) source.Example {
 		Labels:   drawn.labels(),
 		Split:    split.name,
 	}
+}
+
+func (s *Source) scene(split split, index uint64) scene {
+	return drawScene(newDice(s.config.Seed, split.id, index), s.config.Size, split.allowed)
 }
 
 // render draws a scene: ground, objects, then a written word.
