@@ -2,6 +2,7 @@ package foreign
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -659,5 +660,83 @@ func TestTwoFormatsInOneDirectory(t *testing.T) {
 	}
 	if c := mustOpen(t, dir, Options{From: FormatHF}); c.Format != FormatHF {
 		t.Errorf("format %s, want hf as asked", c.Format)
+	}
+}
+
+// TestLoad reads a model with its tokenizer in one call, from the hub and from disk.
+func TestLoad(t *testing.T) {
+	src := copyModel(t, "hf_clip")
+	writeFile(t, filepath.Join(src, "config.json"), change(t, filepath.Join(src, "config.json"), "text_config.vocab_size", 1514))
+	rewrite(t, weightsPath(src, FormatHF), nil, func(_ int, info *safetensors.Info, raw []byte) []byte {
+		if strings.HasSuffix(info.Name, "token_embedding.weight") {
+			info.Shape = []int{1514, 16}
+			return make([]byte, info.Bytes())
+		}
+		return raw
+	})
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+		data, err := os.ReadFile(filepath.Join("../../tokenizer/testdata/hf_tiny", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(src, name), data)
+	}
+	fakeHub(t, src, "secret")
+	for _, name := range []string{src, "hf://org/model"} {
+		var warnings []string
+		m, store, err := Load(context.Background(), name, Options{}, HubOptions{}, func(line string) { warnings = append(warnings, line) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Tokenizer.VocabSize() != 1514 || m.Source["name"] != name || store.GetVariable("/text/token_embed").Shape().Dim(0) != 1514 {
+			t.Errorf("%s: %d ids, source %v", name, m.Tokenizer.VocabSize(), m.Source)
+		}
+		// The end token of the configuration is 63, the tokenizer's 1513.
+		if joined := strings.Join(warnings, "\n"); !strings.Contains(joined, "pooled at token 63, but the tokenizer ends texts with 1513") {
+			t.Errorf("%s: warnings %q", name, warnings)
+		}
+	}
+	// Through tandem and transformers the tokenizer comes along.
+	tok, err := mustOpen(t, src, Options{}).Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mustOpen(t, src, Options{}).Model(tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tandem := filepath.Join(t.TempDir(), "tandem")
+	if _, err := Export(tandem, FormatTandem, m); err != nil {
+		t.Fatal(err)
+	}
+	if read, err := checkpoints.ReadModel(tandem); err != nil || read.Tokenizer.Fingerprint() != tok.Fingerprint() {
+		t.Errorf("the tokenizer in tandem's directory: %v", err)
+	}
+	for _, to := range []Format{FormatHF, FormatOpenCLIP} {
+		c := mustOpen(t, tandem, Options{})
+		back, err := c.Tokenizer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := c.Model(back)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dst := filepath.Join(t.TempDir(), "out")
+		if _, err := Export(dst, to, m); err != nil {
+			t.Fatal(err)
+		}
+		again, err := mustOpen(t, dst, Options{}).Tokenizer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"a photo of a cat", "Hello, World!", ""} {
+			want, got := make([]int32, 10), make([]int32, 10)
+			tok.Encode(want, text)
+			again.Encode(got, text)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %q becomes %v, want %v", to, text, got, want)
+			}
+		}
 	}
 }
