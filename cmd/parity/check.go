@@ -102,7 +102,7 @@ func (r *report) failures() int {
 	return n
 }
 
-// print shows, for each kind, every check or the one that came nearest to its tolerance, and all failures.
+// print shows, for each kind, all checks, or the failures and the one that came nearest to its tolerance.
 func (r *report) print(w io.Writer, all bool) {
 	fmt.Fprintf(w, "\n%s: %s\n", r.dir, r.title)
 	total := 0

@@ -29,6 +29,7 @@ DIR is a directory of golden files: of a model (open_clip_config.json or config.
 
 type flags struct {
 	backend backend.Options
+	quiet   bool
 	verbose bool
 }
 
@@ -39,7 +40,8 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	set.Usage = func() { fmt.Fprint(stderr, usage); set.PrintDefaults() }
 	set.StringVar(&f.backend.Name, "backend", backend.Auto, "where graphs run: "+strings.Join(backend.Names(), ", "))
 	set.BoolVar(&f.backend.Offline, "offline", false, "download no plugin")
-	set.BoolVar(&f.verbose, "v", false, "print every check, not only a summary of those that pass, and stack traces of errors")
+	set.BoolVar(&f.quiet, "q", false, "of the checks that pass, print only the one of each kind that is nearest to its tolerance")
+	set.BoolVar(&f.verbose, "v", false, "print stack traces of errors")
 	if err := set.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return fault.ExitOK
@@ -75,7 +77,7 @@ func compareAll(ctx context.Context, dirs []string, f flags, stdout io.Writer) e
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
-		report.print(stdout, f.verbose)
+		report.print(stdout, !f.quiet)
 		if report.failures() > 0 {
 			failed = append(failed, filepath.Base(dir))
 		}

@@ -33,7 +33,7 @@ func TestModels(t *testing.T) {
 	if err != nil || len(dirs) != 11 {
 		t.Fatalf("%d golden models, want 11 (%v)", len(dirs), err)
 	}
-	code, out, errs := parity(append([]string{"-backend", "go"}, dirs...)...)
+	code, out, errs := parity(append([]string{"-backend", "go", "-q"}, dirs...)...)
 	if code != fault.ExitOK {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)
 	}
@@ -44,7 +44,7 @@ func TestModels(t *testing.T) {
 
 // TestXLA runs one of them on XLA.
 func TestXLA(t *testing.T) {
-	if code, out, errs := parity("-backend", "xla:cpu", "-v", models+"/hf_siglip"); code != fault.ExitOK || strings.Count(out, "  ok ") < 150 {
+	if code, out, errs := parity("-backend", "xla:cpu", models+"/hf_siglip"); code != fault.ExitOK || strings.Count(out, "  ok ") < 150 {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)
 	}
 }
