@@ -181,21 +181,22 @@ func fetchFiles(ctx context.Context, repo *hub.Repo, names []string, sizes map[s
 		total += sizes[name]
 	}
 	stop := watch(repo, total, report)
-	paths, err := repo.DownloadFilesCtx(ctx, names...)
-	stop(err)
-	if err != nil {
-		return "", cmp.Or(ctx.Err(), err)
-	}
-	for i, path := range paths {
+	defer func() { stop(err) }()
+	for _, name := range names { // one by one: go-huggingface counts several at a time without a lock
+		path, err := repo.DownloadFileCtx(ctx, name)
+		if err != nil {
+			return "", cmp.Or(ctx.Err(), err)
+		}
 		stat, err := os.Stat(path)
 		if err != nil {
 			return "", err
 		}
-		if want := sizes[names[i]]; want != 0 && stat.Size() != want {
+		if want := sizes[name]; want != 0 && stat.Size() != want {
 			return "", fmt.Errorf("%s has %d bytes in the cache, the hub says %d: remove it and fetch again", path, stat.Size(), want)
 		}
+		dir = filepath.Dir(path)
 	}
-	return filepath.Dir(paths[0]), nil
+	return dir, nil
 }
 
 // watch shows how the files of a repository's cache grow. Nothing is shown if they are there within a second.

@@ -155,9 +155,7 @@ func write(ctx context.Context, c *foreign.Checkpoint, tok tokenizer.Tokenizer, 
 	if err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+	m.Params = interruptible{m.Params, ctx}
 	notes, err := foreign.Export(dst, to, m)
 	if err != nil {
 		return err
@@ -166,6 +164,20 @@ func write(ctx context.Context, c *foreign.Checkpoint, tok tokenizer.Tokenizer, 
 		fmt.Fprintf(stdout, "note        %s\n", line)
 	}
 	return summarise(stdout, dst, to)
+}
+
+// interruptible stops an export between two parameters, so that it can clean up.
+type interruptible struct {
+	foreign.Parameters
+	ctx context.Context
+}
+
+// Raw implements foreign.Parameters.
+func (i interruptible) Raw(p model.Param, buffer []byte) ([]byte, error) {
+	if err := i.ctx.Err(); err != nil {
+		return nil, err
+	}
+	return i.Parameters.Raw(p, buffer)
 }
 
 // describe says what was found.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -200,6 +201,19 @@ func without(t *testing.T, dir, name string) string {
 		t.Fatal(err)
 	}
 	return copied
+}
+
+// TestInterrupted: an export that is stopped leaves nothing behind.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, to := range []string{"tandem", "hf"} {
+		dir := t.TempDir()
+		code := run(ctx, []string{"-to", to, filepath.Join(models, "vit_gelu"), filepath.Join(dir, "out")}, nil, io.Discard, io.Discard)
+		if left, err := os.ReadDir(dir); code != fault.ExitFailure || err != nil || len(left) > 0 {
+			t.Errorf("to %s: exit code %d, left %v (%v)", to, code, left, err)
+		}
+	}
 }
 
 func TestMistakes(t *testing.T) {
