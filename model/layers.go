@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -74,9 +75,14 @@ func wide(x *Node) *Node {
 	return as(x, dtypes.Float32)
 }
 
-// matMul multiplies x [..., in] by w [in, out].
+// matMul multiplies x [..., in] by w [in, out]. The product runs on matrices: XLA would otherwise transpose the
+// activations for the gradient by w.
 func matMul(x, w *Node) *Node {
-	return as(Dot(x, w).General([]int{x.Rank() - 1}, nil, []int{0}, nil), x.DType()) // [..., out]
+	dims := slices.Clone(x.Shape().Dimensions)
+	in, out := dims[len(dims)-1], w.Shape().Dim(1)
+	dims[len(dims)-1] = out
+	y := Dot(Reshape(x, -1, in), w).General([]int{1}, nil, []int{0}, nil) // [rows, out]
+	return Reshape(as(y, x.DType()), dims...)
 }
 
 // linear is x·weight + bias over the last axis: [..., in] → [..., out].
@@ -95,29 +101,54 @@ func layerNorm(scope *gml.Scope, x *Node, epsilon float64) *Node {
 	width := x.Shape().Dim(-1)
 	gain := variable(scope, "gain", width).NodeValue(x)
 	bias := variable(scope, "bias", width).NodeValue(x)
-	return as(normalise(wide(x), gain, bias, epsilon), x.DType())
+	y := Mul(standardise(wide(x), epsilon), ExpandLeftToRank(gain, x.Rank()))
+	return as(addBias(y, bias), x.DType())
 }
 
-func normalise(x, gain, bias *Node, epsilon float64) *Node {
-	centred := Sub(x, ReduceAndKeep(x, ReduceMean, -1))
-	variance := ReduceAndKeep(Square(centred), ReduceMean, -1)
-	y := Div(centred, Sqrt(AddScalar(variance, epsilon)))
-	return addBias(Mul(y, ExpandLeftToRank(gain, x.Rank())), bias)
+// standardise is (x − mean)/√(variance + ε) over the last axis.
+func standardise(x *Node, epsilon float64) *Node {
+	statistics := func(x *Node) (y, scale *Node) {
+		centred := Sub(x, rowMean(x))
+		scale = Reciprocal(Sqrt(AddScalar(rowMean(Square(centred)), epsilon)))
+		return Mul(centred, scale), scale
+	}
+	forward := func(x *Node) *Node {
+		y, _ := statistics(x)
+		return y
+	}
+	return withGradient(x, forward, func(x, dy *Node) *Node {
+		y, scale := statistics(x)
+		return Mul(scale, Sub(Sub(dy, rowMean(dy)), Mul(y, rowMean(Mul(dy, y)))))
+	})
 }
 
-// activate applies a tower's non-linearity.
+// activate applies a tower's non-linearity, in float32 whatever the type of x.
 func activate(a Activation, x *Node) *Node {
+	y := withGradient(wide(x),
+		func(x *Node) *Node { y, _ := nonlinearity(a, x); return y },
+		func(x, dy *Node) *Node { _, slope := nonlinearity(a, x); return Mul(dy, slope) })
+	return as(y, x.DType())
+}
+
+// nonlinearity is an activation and its derivative.
+func nonlinearity(a Activation, x *Node) (y, slope *Node) {
 	switch a {
-	case QuickGELU:
-		return Mul(x, Logistic(MulScalar(x, 1.702)))
-	case GELUTanh:
-		inner := MulScalar(Add(x, MulScalar(Mul(x, Square(x)), 0.044715)), math.Sqrt(2/math.Pi))
-		return Mul(MulScalar(x, 0.5), OnePlus(Tanh(inner)))
-	case GELU:
-		return Mul(MulScalar(x, 0.5), OnePlus(Erf(MulScalar(x, 1/math.Sqrt2))))
+	case QuickGELU: // x·s with s = σ(1.702x); s·(1 + 1.702x·(1−s))
+		s := Logistic(MulScalar(x, 1.702))
+		return Mul(x, s), Mul(s, OnePlus(Mul(MulScalar(x, 1.702), OneMinus(s))))
+	case GELUTanh: // ½x(1+t) with t = tanh(√(2/π)(x + 0.044715x³))
+		inner := MulScalar(Mul(x, OnePlus(MulScalar(Square(x), 0.044715))), math.Sqrt(2/math.Pi))
+		t := Tanh(inner)
+		dInner := MulScalar(OnePlus(MulScalar(Square(x), 3*0.044715)), math.Sqrt(2/math.Pi))
+		half := MulScalar(OnePlus(t), 0.5)
+		return Mul(x, half), Add(half, Mul(MulScalar(Mul(x, OneMinus(Square(t))), 0.5), dInner))
+	case GELU: // x·Φ(x); Φ(x) + x·φ(x)
+		cdf := MulScalar(OnePlus(Erf(MulScalar(x, 1/math.Sqrt2))), 0.5)
+		pdf := MulScalar(Exp(MulScalar(Square(x), -0.5)), 1/math.Sqrt(2*math.Pi))
+		return Mul(x, cdf), Add(cdf, Mul(x, pdf))
 	default:
 		Panicf("model: activation %q is unknown", a)
-		return nil
+		return nil, nil
 	}
 }
 
@@ -143,8 +174,7 @@ func (b block) apply(scope *gml.Scope, x, mask *Node) *Node {
 	normed := layerNorm(scope.In("ln_1"), x, b.epsilon)
 	attn := scope.In("attn")
 	qkv := linear(attn.In("qkv"), normed, 3*width) // [B, L, 3D]
-	q, k, v := split3(qkv)
-	x = Add(x, linear(attn.In("out"), attention(q, k, v, mask, b.heads), width))
+	x = Add(x, linear(attn.In("out"), selfAttention(qkv, mask, b.heads), width))
 	return b.feedForward(scope, x)
 }
 
@@ -176,37 +206,82 @@ func columns(x *Node, from, to int) *Node {
 	return SliceAxis(x, -1, AxisRange(from, to))
 }
 
-func split3(qkv *Node) (q, k, v *Node) {
-	width := qkv.Shape().Dim(-1) / 3
-	return columns(qkv, 0, width), columns(qkv, width, 2*width), columns(qkv, 2*width, 3*width)
+// selfAttention is scaled dot-product attention within each sequence: qkv [B, L, 3D] → [B, L, D]. mask, if not nil, is
+// added to the scores.
+func selfAttention(qkv, mask *Node, heads int) *Node {
+	width := qkv.Shape().Dim(2) / 3
+	scale := 1 / math.Sqrt(float64(width/heads))
+	attend := func(qkv *Node) (q, k, v, weights, mixed *Node) {
+		q, k, v = headsOf(qkv, 0, heads), headsOf(qkv, 1, heads), headsOf(qkv, 2, heads) // [B, N, L, H]
+		weights = attentionWeights(q, k, mask, scale)                                    // [B, N, L, L]
+		return q, k, v, weights, mix(weights, v)
+	}
+	forward := func(qkv *Node) *Node {
+		_, _, _, _, mixed := attend(qkv)
+		return mergeHeads(mixed)
+	}
+	return withGradient(qkv, forward, func(qkv, dy *Node) *Node {
+		q, k, v, weights, mixed := attend(qkv)
+		dMixed := splitHeads(dy, heads)
+		dWeights := wide(headProduct(dMixed, 3, v, 3))
+		towards := rowSum(wide(Mul(dMixed, mixed))) // Σⱼ weights·dWeights, by way of the shorter axis
+		dScores := as(MulScalar(Mul(weights, Sub(dWeights, towards)), scale), q.DType())
+		dq := as(headProduct(dScores, 3, k, 2), q.DType())
+		dk := as(headProduct(dScores, 2, q, 2), q.DType())
+		dv := as(headProduct(as(weights, v.DType()), 2, dMixed, 2), q.DType())
+		return Concatenate([]*Node{mergeHeads(dq), mergeHeads(dk), mergeHeads(dv)}, -1)
+	})
 }
 
 // attention is scaled dot-product attention over heads: q [B, Lq, D], k and v [B, L, D] → [B, Lq, D].
 func attention(q, k, v, mask *Node, heads int) *Node {
-	dims := q.Shape().Dimensions
-	headWidth := dims[2] / heads
-	q, k, v = splitHeads(q, heads), splitHeads(k, heads), splitHeads(v, heads) // [B, N, L, H]
-	q = MulScalar(q, 1/math.Sqrt(float64(headWidth)))
-	scores := Dot(q, k).General([]int{3}, []int{0, 1}, []int{3}, []int{0, 1}) // [B, N, Lq, L]
-	scores = wide(scores)
+	scale := 1 / math.Sqrt(float64(q.Shape().Dim(2)/heads))
+	weights := attentionWeights(splitHeads(q, heads), splitHeads(k, heads), mask, scale)
+	return mergeHeads(mix(weights, splitHeads(v, heads)))
+}
+
+// attentionWeights is softmax(scale·q·kᵀ + mask) in float32: [B, N, Lq, H] and [B, N, L, H] → [B, N, Lq, L].
+func attentionWeights(q, k, mask *Node, scale float64) *Node {
+	scores := MulScalar(wide(headProduct(q, 3, k, 3)), scale)
 	if mask != nil {
 		scores = Add(scores, BroadcastToShape(as(mask, scores.DType()), scores.Shape()))
 	}
-	weights := as(softmax(scores), v.DType())
-	mixed := Dot(weights, v).General([]int{3}, []int{0, 1}, []int{2}, []int{0, 1}) // [B, N, Lq, H]
-	mixed = as(mixed, q.DType())
-	return Reshape(TransposeAllAxes(mixed, 0, 2, 1, 3), dims...) // [B, Lq, D]
+	return softmax(scores)
 }
 
+// mix is weights·v: [B, N, Lq, L] and [B, N, L, H] → [B, N, Lq, H].
+func mix(weights, v *Node) *Node {
+	return as(headProduct(as(weights, v.DType()), 3, v, 2), v.DType())
+}
+
+// headProduct multiplies matrices of each head, contracting axis i of a with axis j of b.
+func headProduct(a *Node, i int, b *Node, j int) *Node {
+	return Dot(a, b).General([]int{i}, []int{0, 1}, []int{j}, []int{0, 1})
+}
+
+// headsOf cuts part (0 queries, 1 keys, 2 values) out of qkv [B, L, 3D]: [B, N, L, H].
+func headsOf(qkv *Node, part, heads int) *Node {
+	dims := qkv.Shape().Dimensions
+	width := dims[2] / 3
+	return splitHeads(columns(qkv, part*width, (part+1)*width), heads)
+}
+
+// splitHeads is [B, L, D] → [B, N, L, H].
 func splitHeads(x *Node, heads int) *Node {
 	dims := x.Shape().Dimensions
 	return TransposeAllAxes(Reshape(x, dims[0], dims[1], heads, dims[2]/heads), 0, 2, 1, 3)
 }
 
+// mergeHeads is [B, N, L, H] → [B, L, D].
+func mergeHeads(x *Node) *Node {
+	dims := x.Shape().Dimensions
+	return Reshape(TransposeAllAxes(x, 0, 2, 1, 3), dims[0], dims[2], dims[1]*dims[3])
+}
+
 // softmax over the last axis; the maximum is a constant for the gradient.
 func softmax(x *Node) *Node {
 	e := Exp(Sub(x, StopGradient(ReduceAndKeep(x, ReduceMax, -1))))
-	return Div(e, ReduceAndKeep(e, ReduceSum, -1))
+	return Div(e, rowSum(e))
 }
 
 // L2Normalise scales rows to length 1, as torch.nn.functional.normalize does: x / max(‖x‖, 1e-12), in float32.

@@ -24,7 +24,7 @@ func main() {
 	if len(os.Args) > 3 { n, _ = strconv.Atoi(os.Args[3]) }
 	c, err := model.ByName(name)
 	if err != nil { panic(err) }
-	b, err := backend.Open(context.Background(), backend.Options{Name: "xla:cpu"})
+	b, err := backend.Open(context.Background(), backend.Options{Name: "xla:cpu", KeepMemory: os.Getenv("KEEP") != ""})
 	if err != nil { panic(err) }
 	store, err := c.NewStore(1)
 	if err != nil { panic(err) }
