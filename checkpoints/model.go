@@ -85,16 +85,19 @@ type tokenizerEntry struct {
 }
 
 // Write puts model.json and the tokenizer's files into a directory that WriteDir is filling; the weights are the
-// caller's to add.
+// caller's to add. A converted model may come without a tokenizer; ReadModel then refuses it, ReadModelFile does not.
 func (m Model) Write(dir string) error {
 	if m.Weights == "" {
 		m.Weights = WeightsName
 	}
 	file := modelFile{
 		Format: modelFormat, Model: m.Config, Preprocess: m.Preprocess, Weights: m.Weights, Source: m.Source,
-		Tokenizer: tokenizerEntry{m.Tokenizer.Fingerprint(), m.Config.Text.Context},
+		Tokenizer: tokenizerEntry{Context: m.Config.Text.Context},
 	}
-	if err := WriteJSON(filepath.Join(dir, ModelName), file); err != nil {
+	if m.Tokenizer != nil {
+		file.Tokenizer.Fingerprint = m.Tokenizer.Fingerprint()
+	}
+	if err := WriteJSON(filepath.Join(dir, ModelName), file); err != nil || m.Tokenizer == nil {
 		return err
 	}
 	return m.Tokenizer.Save(filepath.Join(dir, TokenizerName))
@@ -109,30 +112,39 @@ func IsModelDir(dir string) bool {
 // ReadModel reads everything but the weights of a model directory, and checks that the tokenizer is the one the model
 // was trained with.
 func ReadModel(dir string) (Model, error) {
+	m, want, err := ReadModelFile(dir)
+	if err != nil {
+		return Model{}, err
+	}
+	if m.Tokenizer, err = tokenizer.Load(filepath.Join(dir, TokenizerName)); err != nil {
+		return Model{}, err
+	}
+	if got := m.Tokenizer.Fingerprint(); got != want {
+		return Model{}, fault.Userf("%s is not the tokenizer that the model was trained with (fingerprint %.12s, want %.12s)",
+			filepath.Join(dir, TokenizerName), got, want)
+	}
+	return m, nil
+}
+
+// ReadModelFile reads model.json alone: the model without its tokenizer, of which it tells the fingerprint.
+func ReadModelFile(dir string) (m Model, tokenizerFingerprint string, err error) {
 	var file modelFile
 	path := filepath.Join(dir, ModelName)
 	if err := ReadJSON(path, &file); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return Model{}, fault.Userf("%s is not a model directory: it has no %s", dir, ModelName)
+			return Model{}, "", fault.Userf("%s is not a model directory: it has no %s", dir, ModelName)
 		}
-		return Model{}, fault.User(err)
+		return Model{}, "", fault.User(err)
 	}
 	if file.Format != modelFormat {
-		return Model{}, fault.Userf("%s: format %q is not %q", path, file.Format, modelFormat)
-	}
-	tok, err := tokenizer.Load(filepath.Join(dir, TokenizerName))
-	if err != nil {
-		return Model{}, err
-	}
-	if got := tok.Fingerprint(); got != file.Tokenizer.Fingerprint {
-		return Model{}, fault.Userf("%s is not the tokenizer that the model was trained with (fingerprint %.12s, want %.12s)",
-			filepath.Join(dir, TokenizerName), got, file.Tokenizer.Fingerprint)
+		return Model{}, "", fault.Userf("%s: format %q is not %q", path, file.Format, modelFormat)
 	}
 	c := file.Model.WithDefaults()
 	if err := c.Validate(); err != nil {
-		return Model{}, fault.Userf("%s: %w", path, err)
+		return Model{}, "", fault.Userf("%s: %w", path, err)
 	}
-	return Model{c, file.Preprocess.WithDefaults(), tok, file.Weights, file.Source}, nil
+	m = Model{Config: c, Preprocess: file.Preprocess.WithDefaults(), Weights: file.Weights, Source: file.Source}
+	return m, file.Tokenizer.Fingerprint, nil
 }
 
 // LoadStore reads the weights that inference uses into a new store, as float32.

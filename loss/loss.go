@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -105,10 +104,10 @@ func crossEntropy(logits, targets, allowed *Node) *Node {
 func (c Config) targets(logits, keys *Node) (targets, allowed *Node) {
 	batch := logits.Shape().Dim(0)
 	diagonal := Diagonal(logits.Graph(), batch)
-	targets = ConvertDType(diagonal, dtypes.Float32)
+	targets = ConvertDType(diagonal, logits.DType())
 	switch c.Duplicates {
 	case DuplicatesPositive:
-		same := ConvertDType(equalKeys(keys), dtypes.Float32)
+		same := ConvertDType(equalKeys(keys), logits.DType())
 		targets = Div(same, ReduceAndKeep(same, ReduceSum, -1))
 	case DuplicatesMask:
 		allowed = LogicalOr(diagonal, LogicalNot(equalKeys(keys)))
@@ -124,7 +123,7 @@ func countAllowed(targets, allowed *Node) *Node {
 	if allowed == nil {
 		return ReduceAndKeep(OnesLike(targets), ReduceSum, -1)
 	}
-	return ReduceAndKeep(ConvertDType(allowed, dtypes.Float32), ReduceSum, -1)
+	return ReduceAndKeep(ConvertDType(allowed, targets.DType()), ReduceSum, -1)
 }
 
 // equalKeys is [B, B]: whether two rows carry the same key.

@@ -201,8 +201,8 @@ func (v VisionConfig) validate(embedDim int) error {
 
 func (v VisionConfig) validateViT(embedDim int) error {
 	switch {
-	case v.PatchSize <= 0 || v.ImageSize%v.PatchSize != 0:
-		return fmt.Errorf("patch_size %d does not divide image_size %d", v.PatchSize, v.ImageSize)
+	case v.PatchSize <= 0 || v.PatchSize > v.ImageSize:
+		return fmt.Errorf("patch_size %d must lie in 1 … image_size %d", v.PatchSize, v.ImageSize)
 	case v.Layers <= 0:
 		return fmt.Errorf("layers must be positive, not %d", v.Layers)
 	case v.Width%v.Heads != 0:
@@ -262,7 +262,8 @@ func validateActivation(a Activation) error {
 	return nil
 }
 
-// Grid is the number of patches along one side.
+// Grid is the number of whole patches along one side. Pixels beyond them, on the right and at the bottom, are not seen:
+// SigLIP's 384 pixels in patches of 14 are 27 patches and six pixels.
 func (v VisionConfig) Grid() int { return v.ImageSize / v.PatchSize }
 
 // HasClassToken reports whether a learned row stands before the patches.

@@ -58,6 +58,6 @@ func (v VisionConfig) resnetFLOPs(embedDim int) float64 {
 		}
 	}
 	rows := side*side + 1
-	total += product(1, in, in) + 2*product(rows, in, in) + 2*product(1, in, rows) + product(1, in, embedDim)
+	total += 3*product(rows, in, in) + 2*product(rows, in, rows) + product(rows, in, embedDim) // every row asks, as in blocks
 	return total
 }

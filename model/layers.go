@@ -17,7 +17,8 @@ import (
 type Run struct {
 	// Training turns on patch dropout and batch norm on batch statistics (with an update of the running ones).
 	Training bool
-	// DType is the type of activations and matrix products; parameters, norms, softmax and loss stay in float32.
+	// DType is the type of activations and matrix products; parameters, norms, softmax and loss stay in float32. Float64
+	// is for comparisons, and wants the parameters in float64 too.
 	DType dtypes.DType
 	// Rng is the state that patch dropout draws from, as graph.RNGStateFromSeed makes it.
 	Rng *Node
@@ -66,6 +67,14 @@ func as(x *Node, dtype dtypes.DType) *Node {
 	return ConvertDType(x, dtype)
 }
 
+// wide converts to the type of norms, softmax and features: float32, or float64 where a graph runs in that.
+func wide(x *Node) *Node {
+	if x.DType() == dtypes.Float64 {
+		return x
+	}
+	return as(x, dtypes.Float32)
+}
+
 // matMul multiplies x [..., in] by w [in, out]. The product runs on matrices: XLA would otherwise transpose the
 // activations for the gradient by w.
 func matMul(x, w *Node) *Node {
@@ -92,7 +101,7 @@ func layerNorm(scope *gml.Scope, x *Node, epsilon float64) *Node {
 	width := x.Shape().Dim(-1)
 	gain := variable(scope, "gain", width).NodeValue(x)
 	bias := variable(scope, "bias", width).NodeValue(x)
-	y := Mul(standardise(as(x, dtypes.Float32), epsilon), ExpandLeftToRank(gain, x.Rank()))
+	y := Mul(standardise(wide(x), epsilon), ExpandLeftToRank(gain, x.Rank()))
 	return as(addBias(y, bias), x.DType())
 }
 
@@ -115,7 +124,7 @@ func standardise(x *Node, epsilon float64) *Node {
 
 // activate applies a tower's non-linearity, in float32 whatever the type of x.
 func activate(a Activation, x *Node) *Node {
-	y := withGradient(as(x, dtypes.Float32),
+	y := withGradient(wide(x),
 		func(x *Node) *Node { y, _ := nonlinearity(a, x); return y },
 		func(x, dy *Node) *Node { _, slope := nonlinearity(a, x); return Mul(dy, slope) })
 	return as(y, x.DType())
@@ -214,8 +223,8 @@ func selfAttention(qkv, mask *Node, heads int) *Node {
 	return withGradient(qkv, forward, func(qkv, dy *Node) *Node {
 		q, k, v, weights, mixed := attend(qkv)
 		dMixed := splitHeads(dy, heads)
-		dWeights := as(headProduct(dMixed, 3, v, 3), dtypes.Float32)
-		towards := rowSum(as(Mul(dMixed, mixed), dtypes.Float32)) // Σⱼ weights·dWeights, by way of the shorter axis
+		dWeights := wide(headProduct(dMixed, 3, v, 3))
+		towards := rowSum(wide(Mul(dMixed, mixed))) // Σⱼ weights·dWeights, by way of the shorter axis
 		dScores := as(MulScalar(Mul(weights, Sub(dWeights, towards)), scale), q.DType())
 		dq := as(headProduct(dScores, 3, k, 2), q.DType())
 		dk := as(headProduct(dScores, 2, q, 2), q.DType())
@@ -233,9 +242,9 @@ func attention(q, k, v, mask *Node, heads int) *Node {
 
 // attentionWeights is softmax(scale·q·kᵀ + mask) in float32: [B, N, Lq, H] and [B, N, L, H] → [B, N, Lq, L].
 func attentionWeights(q, k, mask *Node, scale float64) *Node {
-	scores := MulScalar(as(headProduct(q, 3, k, 3), dtypes.Float32), scale)
+	scores := MulScalar(wide(headProduct(q, 3, k, 3)), scale)
 	if mask != nil {
-		scores = Add(scores, BroadcastToShape(mask, scores.Shape()))
+		scores = Add(scores, BroadcastToShape(as(mask, scores.DType()), scores.Shape()))
 	}
 	return softmax(scores)
 }
@@ -277,7 +286,7 @@ func softmax(x *Node) *Node {
 
 // L2Normalise scales rows to length 1, as torch.nn.functional.normalize does: x / max(‖x‖, 1e-12), in float32.
 func L2Normalise(x *Node) *Node {
-	x = as(x, dtypes.Float32)
+	x = wide(x)
 	squares := ReduceAndKeep(Square(x), ReduceSum, -1)
 	return Div(x, Sqrt(MaxScalar(squares, 1e-24)))
 }

@@ -89,6 +89,15 @@ var presets = map[string]Config{
 	"RN101":     resnet(512, 224, 64, [4]int{3, 4, 23, 3}, clipText(512, 12)),
 	"RN50x4":    resnet(640, 288, 80, [4]int{4, 6, 10, 6}, clipText(640, 12)),
 
+	// TinyCLIP (Wu et al., 2023): github.com/microsoft/Cream, TinyCLIP/src/open_clip/model_configs. Its auto-inherited
+	// models, whose layers differ in width, are not of this form.
+	"TinyCLIP-ViT-61M-32-Text-29M": vit(512, 224, 32, 12, 640, clipText(512, 9)),
+	"TinyCLIP-ViT-40M-32-Text-19M": vit(512, 224, 32, 12, 512, clipText(512, 6)),
+	"TinyCLIP-ViT-39M-16-Text-19M": vit(512, 224, 16, 12, 512, clipText(512, 6)),
+	"TinyCLIP-ViT-8M-16-Text-3M":   vit(512, 224, 16, 10, 256, clipText(256, 3)),
+	"TinyCLIP-ResNet-30M-Text-29M": resnet(1024, 224, 56, [4]int{3, 4, 6, 3}, clipText(512, 9)),
+	"TinyCLIP-ResNet-19M-Text-19M": resnet(1024, 224, 44, [4]int{3, 4, 6, 3}, clipText(512, 6)),
+
 	"ViT-B-16-SigLIP": siglip(224, 16, 768, 12, 64, 32000),
 
 	// S-8 is the small model of the benchmarks: 64-pixel images, an 8,192-entry vocabulary.

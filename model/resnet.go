@@ -1,7 +1,6 @@
 package model
 
 import (
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	gml "github.com/gomlx/gomlx/ml/model"
 )
@@ -84,12 +83,12 @@ func convolve(scope *gml.Scope, x *Node, size, stride, out int) *Node {
 // (Ioffe and Szegedy, 2015). Training updates the running ones, the variance with Bessel's correction, as PyTorch does.
 func batchNorm(scope *gml.Scope, x *Node, run *Run) *Node {
 	width := x.Shape().Dim(-1)
-	wide := as(x, dtypes.Float32)
+	y := wide(x)
 	meanVar, varVar := variable(scope, "running_mean", width), variable(scope, "running_var", width)
 	mean, variance := meanVar.NodeValue(x), varVar.NodeValue(x)
 	if run.Training {
-		mean = ReduceMean(wide, 0, 1, 2)
-		variance = ReduceMean(Square(Sub(wide, ExpandLeftToRank(mean, 4))), 0, 1, 2)
+		mean = channelMean(y)
+		variance = channelMean(Square(Sub(y, ExpandLeftToRank(mean, 4))))
 		count := float64(x.Shape().Size() / width)
 		blend(meanVar, mean)
 		blend(varVar, MulScalar(variance, count/(count-1)))
@@ -98,9 +97,13 @@ func batchNorm(scope *gml.Scope, x *Node, run *Run) *Node {
 	}
 	gain := variable(scope, "gain", width).NodeValue(x)
 	bias := variable(scope, "bias", width).NodeValue(x)
-	y := Div(Sub(wide, ExpandLeftToRank(mean, 4)), ExpandLeftToRank(Sqrt(AddScalar(variance, batchNormEpsilon)), 4))
+	y = Div(Sub(y, ExpandLeftToRank(mean, 4)), ExpandLeftToRank(Sqrt(AddScalar(variance, batchNormEpsilon)), 4))
 	return as(addBias(Mul(y, ExpandLeftToRank(gain, 4)), bias), x.DType())
 }
+
+// channelMean is the mean of each channel: [B, H, W, C] → [C], one axis after the other. In float32 a single sum over all
+// pixels would lose digits.
+func channelMean(x *Node) *Node { return ReduceMean(ReduceMean(ReduceMean(x, 2), 1), 0) }
 
 // blend moves a running statistic towards the batch's.
 func blend(running *gml.Variable, batch *Node) {

@@ -25,7 +25,7 @@ func (c Config) EncodeTexts(scope *gml.Scope, tokens *Node, run Run) *Node {
 		features = addBias(features, param(scope, features, "proj_bias", c.EmbedDim))
 	}
 	features.AssertDims(batch, c.EmbedDim)
-	return as(features, dtypes.Float32)
+	return wide(features)
 }
 
 // transformer returns the pooled row after the last norm: [B, D].

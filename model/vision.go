@@ -21,7 +21,7 @@ func (c Config) EncodeImages(scope *gml.Scope, images *Node, run Run) *Node {
 		features = v.transformer(scope.In("visual"), x, c.EmbedDim, &run)
 	}
 	features.AssertDims(batch, c.EmbedDim)
-	return as(features, dtypes.Float32)
+	return wide(features)
 }
 
 // normalisePixels turns uint8 pixels into (x/255 − mean)/std; float32 images pass.
@@ -77,6 +77,9 @@ func (b block) stack(scope *gml.Scope, x, mask *Node, layers int, run *Run) *Nod
 // embedPatches cuts [B, S, S, 3] into patches, embeds them, and adds class token and positions: [B, L, D].
 func (v VisionConfig) embedPatches(scope *gml.Scope, images *Node, run *Run) *Node {
 	batch, grid, patch := images.Shape().Dim(0), v.Grid(), v.PatchSize
+	if seen := grid * patch; seen < v.ImageSize {
+		images = Slice(images, AxisRange(), AxisRange(0, seen), AxisRange(0, seen))
+	}
 	x := Reshape(images, batch, grid, patch, grid, patch, 3)
 	x = TransposeAllAxes(x, 0, 1, 3, 2, 4, 5)
 	x = Reshape(x, batch, grid*grid, patch*patch*3) // a convolution whose stride is its size is one matrix product
@@ -136,7 +139,7 @@ func (v VisionConfig) pool(scope *gml.Scope, x *Node, run *Run) *Node {
 		if v.HasClassToken() {
 			x = SliceAxis(x, 1, AxisRangeToEnd(1))
 		}
-		pooled = as(ReduceMean(as(x, dtypes.Float32), 1), x.DType())
+		pooled = as(ReduceMean(wide(x), 1), x.DType())
 	default:
 		pooled = Squeeze(SliceAxis(x, 1, AxisRange(0, 1)), 1)
 	}

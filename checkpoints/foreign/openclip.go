@@ -6,14 +6,17 @@ import (
 	"tandem/model"
 )
 
-// OpenCLIP is the table of open_clip's own models (also OpenAI's names): CLIP, and CustomTextCLIP, whose text tower
-// lives under "text.".
+// OpenCLIP is the table of open_clip's models, whose names are OpenAI's too: CLIP, with an empty textPrefix, and
+// CustomTextCLIP, whose text tower lies under "text.". An image tower of SigLIP's form is timm's, under "visual.trunk.".
 func OpenCLIP(c model.Config, textPrefix string) Table {
 	c = c.WithDefaults()
 	var t Table
-	if c.Vision.Kind == model.ResNet {
+	switch {
+	case c.Vision.Kind == model.ResNet:
 		t.openCLIPResNet(c)
-	} else {
+	case isTimm(c.Vision):
+		t.timmViT(c)
+	default:
 		t.openCLIPViT(c)
 	}
 	t.openCLIPText(c, textPrefix)
@@ -28,9 +31,14 @@ func (t *Table) copy(ours, theirs string, shape ...int) {
 	*t = append(*t, Pair{Ours: ours, Theirs: theirs, Shape: shape})
 }
 
-// linear maps weight [in, out] to [out, in], and bias.
+// matrix maps [in, out] to [out, in].
+func (t *Table) matrix(ours, theirs string, in, out int) {
+	*t = append(*t, Pair{Ours: ours, Theirs: theirs, Shape: []int{out, in}, Transform: SwapInOut})
+}
+
+// linear maps a layer's weight and bias.
 func (t *Table) linear(ours, theirs string, in, out int) {
-	*t = append(*t, Pair{Ours: ours + "/weight", Theirs: theirs + ".weight", Shape: []int{out, in}, Transform: SwapInOut})
+	t.matrix(ours+"/weight", theirs+".weight", in, out)
 	t.copy(ours+"/bias", theirs+".bias", out)
 }
 
@@ -62,9 +70,45 @@ func (t *Table) openCLIPViT(c model.Config) {
 	}
 }
 
+// timmViT maps timm's vision transformer in SigLIP's form (timm/models/vision_transformer.py, attention_pool.py).
+func (t *Table) timmViT(c model.Config) {
+	const trunk = "visual.trunk."
+	v := c.Vision
+	t.conv("visual/patch_embed/weight", trunk+"patch_embed.proj.weight", v.PatchSize, 3, v.Width)
+	t.copy("visual/patch_embed/bias", trunk+"patch_embed.proj.bias", v.Width)
+	t.copy("visual/pos_embed", trunk+"pos_embed", 1, v.Rows(), v.Width)
+	for i := range v.Layers {
+		ours, theirs := fmt.Sprintf("visual/block_%d", i), fmt.Sprintf("%sblocks.%d", trunk, i)
+		t.norm(ours+"/ln_1", theirs+".norm1", v.Width)
+		t.linear(ours+"/attn/qkv", theirs+".attn.qkv", v.Width, 3*v.Width)
+		t.linear(ours+"/attn/out", theirs+".attn.proj", v.Width, v.Width)
+		t.norm(ours+"/ln_2", theirs+".norm2", v.Width)
+		t.mlp(ours, theirs, v.Width, v.MLPWidth)
+	}
+	t.norm("visual/ln_post", trunk+"norm", v.Width)
+	if v.Pool == model.PoolMap {
+		const pool = trunk + "attn_pool"
+		t.copy("visual/pool/probe", pool+".latent", 1, 1, v.Width)
+		t.linear("visual/pool/attn/q", pool+".q", v.Width, v.Width)
+		t.linear("visual/pool/attn/kv", pool+".kv", v.Width, 2*v.Width)
+		t.linear("visual/pool/attn/out", pool+".proj", v.Width, v.Width)
+		t.norm("visual/pool/ln", pool+".norm", v.Width)
+		t.mlp("visual/pool", pool, v.Width, v.MLPWidth)
+	}
+	if !v.NoProjection {
+		t.matrix("visual/proj", "visual.head.proj.weight", v.Width, c.EmbedDim)
+	}
+}
+
+// mlp maps the two layers that timm and transformers call fc1 and fc2.
+func (t *Table) mlp(ours, theirs string, width, mlpWidth int) {
+	t.linear(ours+"/mlp/fc", theirs+".mlp.fc1", width, mlpWidth)
+	t.linear(ours+"/mlp/proj", theirs+".mlp.fc2", mlpWidth, width)
+}
+
 func (t *Table) openCLIPBlock(ours, theirs string, width, mlpWidth int) {
 	t.norm(ours+"/ln_1", theirs+".ln_1", width)
-	*t = append(*t, Pair{Ours: ours + "/attn/qkv/weight", Theirs: theirs + ".attn.in_proj_weight", Shape: []int{3 * width, width}, Transform: SwapInOut})
+	t.matrix(ours+"/attn/qkv/weight", theirs+".attn.in_proj_weight", width, 3*width)
 	t.copy(ours+"/attn/qkv/bias", theirs+".attn.in_proj_bias", 3*width)
 	t.linear(ours+"/attn/out", theirs+".attn.out_proj", width, width)
 	t.norm(ours+"/ln_2", theirs+".ln_2", width)
@@ -81,7 +125,7 @@ func (t *Table) openCLIPText(c model.Config, prefix string) {
 	}
 	t.norm("text/ln_final", prefix+"ln_final", x.Width)
 	if x.ProjectionBias {
-		*t = append(*t, Pair{Ours: "text/proj", Theirs: prefix + "text_projection.weight", Shape: []int{c.EmbedDim, x.Width}, Transform: SwapInOut})
+		t.matrix("text/proj", prefix+"text_projection.weight", x.Width, c.EmbedDim)
 		t.copy("text/proj_bias", prefix+"text_projection.bias", c.EmbedDim)
 		return
 	}

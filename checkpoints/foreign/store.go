@@ -1,72 +1,211 @@
 package foreign
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"unsafe"
 
 	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
+	"golang.org/x/sync/errgroup"
 
+	"tandem/checkpoints"
 	"tandem/checkpoints/safetensors"
 	"tandem/model"
 )
 
-// LoadStore reads the weights of a file through a table into a GoMLX store, as float32.
-func (t Table) LoadStore(c model.Config, file *safetensors.File) (*gml.Store, error) {
-	names := make([]string, 0, len(file.Tensors()))
-	for _, info := range file.Tensors() {
-		names = append(names, info.Name)
+// chunk is how many bytes of a tensor are read or written at once.
+const chunk = 4 << 20
+
+// LoadStore reads the weights into a GoMLX store, as float32. It needs memory for the model and a few buffers of 4 MiB.
+func (c *Checkpoint) LoadStore() (*gml.Store, error) {
+	params := c.Config.Params()
+	values := make([]*tensors.Tensor, len(params))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, p := range params {
+		group.Go(func() (err error) {
+			values[i], err = c.loadParam(p)
+			return err
+		})
 	}
-	if err := t.Check(c, names, nil); err != nil {
-		return nil, fmt.Errorf("%s: %w", file.Path(), err)
-	}
-	byOurs := map[string][]Pair{}
-	for _, p := range t {
-		byOurs[p.Ours] = append(byOurs[p.Ours], p)
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
 	store := gml.NewStore()
-	for _, param := range c.Params() {
-		value, err := readParam(file, param, byOurs[param.Path])
-		if err != nil {
-			return nil, err
-		}
-		if err := model.AddVariable(store, param, value); err != nil {
+	for i, p := range params {
+		if err := model.AddVariable(store, p, values[i]); err != nil {
 			return nil, err
 		}
 	}
 	return store, nil
 }
 
-// readParam assembles one of our tensors from theirs.
-func readParam(file *safetensors.File, param model.Param, pairs []Pair) (*tensors.Tensor, error) {
-	var dtype safetensors.DType
-	var ours []byte
-	for _, p := range pairs {
-		info, ok := file.Lookup(p.Theirs)
-		if !ok {
-			return nil, fmt.Errorf("%s: tensor %s is missing", file.Path(), p.Theirs)
-		}
-		theirs := make([]byte, info.Bytes())
-		if err := file.Read(info, theirs); err != nil {
+func (c *Checkpoint) loadParam(p model.Param) (*tensors.Tensor, error) {
+	if p.Counter {
+		raw, err := c.Raw(p, nil)
+		if err != nil {
 			return nil, err
 		}
-		if ours == nil {
-			dtype = info.DType
-			ours = make([]byte, param.Size()*dtype.Size())
+		return tensors.FromScalar(int64(binary.LittleEndian.Uint64(raw))), nil
+	}
+	value := tensors.FromShape(p.Shape())
+	var err error
+	accessErr := tensors.MutableFlatData(value, func(flat []float32) { err = c.Floats(p, flat) })
+	if err == nil {
+		err = accessErr
+	}
+	return value, err
+}
+
+// Floats fills dst, of length p.Size(), with a parameter's values.
+func (c *Checkpoint) Floats(p model.Param, dst []float32) error {
+	if values, ok := c.replaced[p.Path]; ok {
+		copy(dst, values)
+		return nil
+	}
+	var decoded []float32
+	for _, pair := range c.pairs[p.Path] {
+		err := c.eachChunk(pair, func(info safetensors.Info, raw []byte, row int) error {
+			decoded = grow(decoded, len(raw)/info.DType.Size())
+			if err := safetensors.Float32s(info.DType, raw, decoded); err != nil {
+				return fmt.Errorf("%s: %s: %w", c.weights.Path(), info.Name, err)
+			}
+			toOurs(pair, p.Dims, dst, decoded, row)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		size := dtype.Size()
-		if p.Rows != [2]int{} {
-			row := len(theirs) / p.Shape[0]
-			theirs = theirs[p.Rows[0]*row : p.Rows[1]*row]
+	}
+	return nil
+}
+
+// Raw returns a parameter in our layout, in the type it is stored in. The data lies in buffer if that is large enough.
+func (c *Checkpoint) Raw(p model.Param, buffer []byte) ([]byte, error) {
+	dtype, err := c.Stored(p)
+	if err != nil {
+		return nil, err
+	}
+	if values, ok := c.replaced[p.Path]; ok {
+		return safetensors.AppendFloat32s(buffer[:0], dtype, values)
+	}
+	buffer = grow(buffer, p.Size()*dtype.Size())
+	for _, pair := range c.pairs[p.Path] {
+		err := c.eachChunk(pair, func(_ safetensors.Info, raw []byte, row int) error {
+			rawToOurs(dtype.Size(), pair, p.Dims, buffer, raw, row)
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		p.toOurs(ours, param.Dims, theirs, size)
 	}
-	if param.Counter {
-		return tensors.FromScalar(int64(binary.LittleEndian.Uint64(ours))), nil
+	return buffer, nil
+}
+
+func grow[E any](buffer []E, n int) []E {
+	if cap(buffer) < n {
+		return make([]E, n)
 	}
-	flat := make([]float32, param.Size())
-	if err := safetensors.Float32s(dtype, ours, flat); err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", file.Path(), param.Path, err)
+	return buffer[:n]
+}
+
+var chunks = sync.Pool{New: func() any { return new([]byte) }}
+
+// eachChunk reads the rows of a pair's tensor piece by piece; row is the first row of a piece.
+func (c *Checkpoint) eachChunk(p Pair, use func(info safetensors.Info, raw []byte, row int) error) error {
+	info, ok := c.weights.Lookup(p.Theirs)
+	if !ok {
+		return fmt.Errorf("%s: tensor %s is missing", c.weights.Path(), p.Theirs)
 	}
-	return tensors.FromFlatDataAndDimensions(flat, param.Dims...), nil
+	buffer := chunks.Get().(*[]byte)
+	defer chunks.Put(buffer)
+	rowBytes := p.inner() * info.DType.Size()
+	return p.eachRows(rowBytes, func(row, n int) error {
+		*buffer = grow(*buffer, n*rowBytes)
+		if err := c.weights.ReadPart(info, int64(row)*int64(rowBytes), *buffer); err != nil {
+			return err
+		}
+		return use(info, *buffer, row)
+	})
+}
+
+// eachRows visits p's rows in runs of about a chunk.
+func (p Pair) eachRows(rowBytes int, visit func(row, n int) error) error {
+	from, to := p.rows()
+	step := max(1, chunk/max(1, rowBytes))
+	for row := from; row < to; row += step {
+		if err := visit(row, min(step, to-row)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// elements sees raw bytes as elements of E, an array of bytes (so that any alignment will do).
+func elements[E any](raw []byte) []E {
+	var e E
+	return unsafe.Slice((*E)(unsafe.Pointer(unsafe.SliceData(raw))), len(raw)/int(unsafe.Sizeof(e)))
+}
+
+// rawToOurs is toOurs for elements of size bytes.
+func rawToOurs(size int, p Pair, dims []int, ours, theirs []byte, from int) {
+	switch size {
+	case 1:
+		toOurs(p, dims, ours, theirs, from)
+	case 2:
+		toOurs(p, dims, elements[[2]byte](ours), elements[[2]byte](theirs), from)
+	case 4:
+		toOurs(p, dims, elements[[4]byte](ours), elements[[4]byte](theirs), from)
+	default:
+		toOurs(p, dims, elements[[8]byte](ours), elements[[8]byte](theirs), from)
+	}
+}
+
+// rawToTheirs is toTheirs for elements of size bytes.
+func rawToTheirs(size int, p Pair, dims []int, theirs, ours []byte, from int) {
+	switch size {
+	case 1:
+		toTheirs(p, dims, theirs, ours, from)
+	case 2:
+		toTheirs(p, dims, elements[[2]byte](theirs), elements[[2]byte](ours), from)
+	case 4:
+		toTheirs(p, dims, elements[[4]byte](theirs), elements[[4]byte](ours), from)
+	default:
+		toTheirs(p, dims, elements[[8]byte](theirs), elements[[8]byte](ours), from)
+	}
+}
+
+// Load reads a whole model in any format, from disk or from the hub: what describes it, with its tokenizer, and its
+// weights as float32. Notes and Traps of the checkpoint go to warn, which may be nil.
+func Load(ctx context.Context, name string, opts Options, o HubOptions, warn func(string)) (checkpoints.Model, *gml.Store, error) {
+	path := name
+	if IsHub(name) {
+		o.From = opts.From
+		fetched, err := Fetch(ctx, name, o)
+		if err != nil {
+			return checkpoints.Model{}, nil, err
+		}
+		path, opts.Name = fetched, name
+	}
+	c, err := Open(path, opts)
+	if err != nil {
+		return checkpoints.Model{}, nil, err
+	}
+	defer c.Close()
+	tok, err := c.Tokenizer()
+	if err != nil {
+		return checkpoints.Model{}, nil, err
+	}
+	if warn != nil {
+		for _, line := range append(slices.Clone(c.Notes), c.Traps(tok)...) {
+			warn(line)
+		}
+	}
+	store, err := c.LoadStore()
+	return checkpoints.Model{Config: c.Config, Preprocess: c.Preprocess, Tokenizer: tok, Source: c.Source}, store, err
 }

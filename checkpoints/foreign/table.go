@@ -1,7 +1,11 @@
-// Package foreign reads and writes the weights and configurations of other CLIP implementations: open_clip, Hugging
-// Face transformers and OpenAI. Each mapping is an explicit table of {our tensor, their tensor, transform}, total on
-// both sides: a tensor that the table does not name, on either side, is an error that lists it. Transforms move bytes
-// and never round, so that there and back again is byte-equal.
+// Package foreign reads and writes the weights and configurations of other CLIP implementations: open_clip (with its own
+// towers and with timm's), Hugging Face transformers (CLIPModel, SiglipModel) and OpenAI's names. Each mapping is an
+// explicit table of {our tensor, their tensor, transform}, total on both sides: a tensor that the table does not name, on
+// either side, is an error that lists it. Transforms move elements and never round, so that there and back again is
+// byte-equal; what a file holds beyond weights (the order of its header, its metadata, buffers, the configuration's
+// wording) is kept beside them for the way back.
+//
+// Open reads any of these formats and tandem's own directory; Export writes any of them.
 package foreign
 
 import (
@@ -45,32 +49,69 @@ type Pair struct {
 // Table is a whole mapping.
 type Table []Pair
 
-// theirPart is the shape of the rows of theirs that p reads.
-func (p Pair) theirPart() []int {
-	if p.Rows == [2]int{} {
-		return p.Shape
+// rows is the range of p's rows in their tensor. A scalar is one row.
+func (p Pair) rows() (from, to int) {
+	switch {
+	case p.Rows != [2]int{}:
+		return p.Rows[0], p.Rows[1]
+	case len(p.Shape) == 0:
+		return 0, 1
+	default:
+		return 0, p.Shape[0]
 	}
-	part := slices.Clone(p.Shape)
-	part[0] = p.Rows[1] - p.Rows[0]
-	return part
 }
 
-// Check verifies that the table is total: every parameter of c is filled completely, once, and — given the names that
-// a file holds — every tensor there is read. known lists names of theirs that carry no weights and may be left over.
-func (t Table) Check(c model.Config, names []string, known func(name string) bool) error {
+// inner is the number of elements in one row of theirs.
+func (p Pair) inner() int {
+	n := 1
+	for _, d := range p.Shape[min(1, len(p.Shape)):] {
+		n *= d
+	}
+	return n
+}
+
+// size is the number of elements that p moves.
+func (p Pair) size() int {
+	from, to := p.rows()
+	return (to - from) * p.inner()
+}
+
+// byOurs groups the pairs by our tensor.
+func (t Table) byOurs() map[string][]Pair {
+	groups := map[string][]Pair{}
+	for _, p := range t {
+		groups[p.Ours] = append(groups[p.Ours], p)
+	}
+	return groups
+}
+
+// byTheirs groups the pairs by their tensor.
+func (t Table) byTheirs() map[string][]Pair {
+	groups := map[string][]Pair{}
+	for _, p := range t {
+		groups[p.Theirs] = append(groups[p.Theirs], p)
+	}
+	return groups
+}
+
+// Check verifies that the table is total: every parameter of c is filled completely, once, and – given the tensors of a
+// file – every tensor there is read and has the shape that the configuration asks for. known tells names of theirs that
+// carry no weights and may be left over; it may be nil.
+func (t Table) Check(c model.Config, tensors []safetensors.Info, known func(name string) bool) error {
 	if err := t.checkOurs(c); err != nil {
 		return err
 	}
-	wanted := map[string]bool{}
-	for _, p := range t {
-		wanted[p.Theirs] = true
-	}
+	wanted := t.byTheirs()
 	present := map[string]bool{}
-	var left, missing []string
-	for _, name := range names {
-		present[name] = true
-		if !wanted[name] && (known == nil || !known(name)) {
-			left = append(left, name)
+	var left, missing, misshapen []string
+	for _, info := range tensors {
+		present[info.Name] = true
+		pairs := wanted[info.Name]
+		switch {
+		case len(pairs) == 0 && (known == nil || !known(info.Name)):
+			left = append(left, info.Name)
+		case len(pairs) > 0 && !sameShape(pairs[0], info.Shape):
+			misshapen = append(misshapen, fmt.Sprintf("%s is %v instead of %v", info.Name, info.Shape, pairs[0].Shape))
 		}
 	}
 	for name := range wanted {
@@ -78,32 +119,40 @@ func (t Table) Check(c model.Config, names []string, known func(name string) boo
 			missing = append(missing, name)
 		}
 	}
-	if len(left)+len(missing) == 0 {
-		return nil
-	}
-	slices.Sort(left)
-	slices.Sort(missing)
-	return fmt.Errorf("the weights do not fit the configuration: %s", strings.Join(slices.DeleteFunc([]string{
-		listNames("tensors that nothing reads", left), listNames("tensors that are missing", missing),
-	}, func(s string) bool { return s == "" }), "; "))
+	return describeMisfit(left, missing, misshapen)
 }
 
-func listNames(what string, names []string) string {
-	if len(names) == 0 {
-		return ""
+func describeMisfit(left, missing, misshapen []string) error {
+	var parts []string
+	for _, list := range []struct {
+		what  string
+		names []string
+	}{{"tensors that nothing reads", left}, {"tensors that are missing", missing}, {"other shapes", misshapen}} {
+		if slices.Sort(list.names); len(list.names) > 0 {
+			parts = append(parts, fmt.Sprintf("%s: %s", list.what, strings.Join(list.names, ", ")))
+		}
 	}
-	return fmt.Sprintf("%s: %s", what, strings.Join(names, ", "))
+	if len(parts) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the weights do not fit the configuration: %s", strings.Join(parts, "; "))
+}
+
+// sameShape compares a file's shape with the table's. Where only elements are copied, axes of length 1 do not count.
+func sameShape(p Pair, shape []int) bool {
+	want := p.Shape
+	if p.Transform == CopyElements {
+		isOne := func(d int) bool { return d == 1 }
+		want, shape = slices.DeleteFunc(slices.Clone(want), isOne), slices.DeleteFunc(slices.Clone(shape), isOne)
+	}
+	return slices.Equal(want, shape)
 }
 
 // checkOurs verifies that the pairs of each of our tensors fill it exactly.
 func (t Table) checkOurs(c model.Config) error {
 	filled := map[string]int{}
 	for _, p := range t {
-		n := 1
-		for _, d := range p.theirPart() {
-			n *= d
-		}
-		filled[p.Ours] += n
+		filled[p.Ours] += p.size()
 	}
 	for _, p := range c.Params() {
 		if filled[p.Path] != p.Size() {
@@ -117,54 +166,24 @@ func (t Table) checkOurs(c model.Config) error {
 	return nil
 }
 
-// toOurs moves the raw data of their part into the raw data of our whole tensor of shape dims.
-func (p Pair) toOurs(ours []byte, dims []int, theirs []byte, size int) {
-	p.walk(dims, func(our, their, n int) {
-		copy(ours[our*size:(our+n)*size], theirs[their*size:(their+n)*size])
-	})
-}
-
-// toTheirs is the inverse of toOurs.
-func (p Pair) toTheirs(theirs []byte, ours []byte, dims []int, size int) {
-	p.walk(dims, func(our, their, n int) {
-		copy(theirs[their*size:(their+n)*size], ours[our*size:(our+n)*size])
-	})
-}
-
-// walk visits every run of n elements that are adjacent on both sides, by their first index on each.
-func (p Pair) walk(dims []int, visit func(our, their, n int)) {
-	part := p.theirPart()
-	total := 1
-	for _, d := range part {
-		total *= d
+// Theirs makes all tensors of their side from values of ours, which are in our layouts, by our paths.
+func Theirs[E any](t Table, params []model.Param, values map[string][]E) (map[string][]E, error) {
+	dims := map[string][]int{}
+	for _, p := range params {
+		dims[p.Path] = p.Dims
 	}
-	switch p.Transform {
-	case CopyElements:
-		visit(p.OursAt, 0, total)
-	case SwapInOut:
-		columns := dims[len(dims)-1]
-		rows := part[0]
-		inner := total / rows
-		for i := range inner {
-			for r := range rows {
-				visit(i*columns+p.OursAt+r, r*inner+i, 1)
+	theirs := map[string][]E{}
+	for name, pairs := range t.byTheirs() {
+		whole := make([]E, Pair{Shape: pairs[0].Shape}.size())
+		for _, p := range pairs {
+			ours, ok := values[p.Ours]
+			if !ok {
+				return nil, fmt.Errorf("no values of %s, which %s is made from", p.Ours, name)
 			}
+			from, _ := p.rows()
+			toTheirs(p, dims[p.Ours], whole[from*p.inner():][:p.size()], ours, from)
 		}
-	case ChannelsLast:
-		out, in, height, width := part[0], part[1], part[2], part[3]
-		our := 0
-		for y := range height {
-			for x := range width {
-				for i := range in {
-					for o := range out {
-						visit(our, ((o*in+i)*height+y)*width+x, 1)
-						our++
-					}
-				}
-			}
-		}
+		theirs[name] = whole
 	}
+	return theirs, nil
 }
-
-// dtypeFor is the type that our tensor is stored in when theirs has type d: the same, for exactness.
-func dtypeFor(d safetensors.DType) safetensors.DType { return d }
