@@ -240,7 +240,7 @@ func (r *runner) stepper(store *gml.Store, dtype dtypes.DType) (step func(i int6
 	exec, err := gml.NewExec(b, store, func(scope *gml.Scope, images, tokens, hyper *Node) []*Node {
 		value := r.trainingLoss(scope, ConvertDType(images, dtype), tokens, dtype)
 		gradients := Gradient(value, adam.Trainable(images.Graph())...)
-		adam.Update(value, ConvertDType(hyper, dtype), gradients)
+		adam.Update(value, ConvertDType(hyper, dtype), gradients, false)
 		scale := scope.GetVariable("logit_scale")
 		scale.SetNodeValue(ClipScalar(scale.NodeValue(images), 0, model.MaxLogitScale))
 		return append([]*Node{value}, gradients...)
