@@ -154,7 +154,7 @@ func formatValues(values map[string]float64) string {
 	return strings.Join(parts, "  ")
 }
 
-// Saved logs a checkpoint. The log is on disk before the checkpoint counts.
+// Saved logs a checkpoint.
 func (l *Logger) Saved(dir string, step int64, took time.Duration) error {
 	if err := l.line(map[string]any{"step": step, "event": "checkpoint", "seconds": took.Seconds()}); err != nil {
 		return err

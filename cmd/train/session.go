@@ -177,7 +177,10 @@ func (s *session) trainTokenizer(ctx context.Context) (tokenizer.Tokenizer, erro
 	captions := captionsOf(ctx, s.experiment.Data.Sources, &failed)
 	context := s.experiment.Model.Text.Context
 	bpe, coverage, err := tokenizer.Train(captions, s.experiment.Tokenizer.Vocab, tokenizer.TrainOptions{Context: context})
-	if err = errors.Join(failed, err); err != nil {
+	if failed != nil {
+		return nil, failed
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.progress.Linef("vocabulary: %d ids from %d captions; %.1f tokens a caption (95 %%: %d, longest %d), %d cut at %d",

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"tandem/data/build"
+	"tandem/data/emoji"
 	"tandem/data/ingest"
 	"tandem/data/shapes"
 	"tandem/data/shard"
@@ -67,7 +68,7 @@ func (s ShapesConfig) source() shapes.Config {
 }
 
 // version changes when a builder would write other shards for the same Config, so that old directories are not reused.
-const version = 1
+const version = 2
 
 // Options say where and how.
 type Options struct {
@@ -109,7 +110,9 @@ func Ensure(ctx context.Context, c Config, o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	report, err := build.Build(ctx, []ingest.Input{ingest.FromSource(src, labels...)}, build.Options{Out: dir, Labels: labels, Progress: o.Progress})
+	report, err := build.Build(ctx, []ingest.Input{ingest.FromSource(src, labels...)}, build.Options{
+		Out: dir, Labels: labels, Progress: o.Progress, Expect: int64(src.Len()),
+	})
 	if err != nil {
 		return "", err
 	}
@@ -138,13 +141,32 @@ func (c Config) canonical() Config {
 	return Config{Name: Shapes, Shapes: ShapesConfig{s.Seed, s.Size, s.Train, s.Test, s.HeldOut}}
 }
 
+// finite is a source that knows its size.
+type finite interface {
+	source.Source
+	Len() int
+}
+
 // open returns the source of a data set and its label columns.
-func (c Config) open(ctx context.Context, root string, o Options) (source.Source, []string, error) {
+func (c Config) open(ctx context.Context, root string, o Options) (finite, []string, error) {
 	switch c.Name {
+	case Emoji:
+		src, err := openEmoji(ctx, filepath.Join(root, "packages"), o)
+		return src, emoji.Labels(), err
 	case Shapes:
 		src, err := shapes.New(c.Shapes.source())
 		return src, shapes.Labels(), err
 	default:
 		return nil, nil, fmt.Errorf("data set %q cannot be built", c.Name)
 	}
+}
+
+// openEmoji downloads what is missing of the drawings.
+func openEmoji(ctx context.Context, dir string, o Options) (finite, error) {
+	config := emoji.Config{}
+	err := emoji.Fetch(ctx, dir, config, emoji.FetchOptions{Offline: o.Offline, Progress: o.Progress})
+	if err != nil {
+		return nil, fmt.Errorf("%w (the recipe that needs no download: -config shapes)", err)
+	}
+	return emoji.Open(dir, config)
 }
