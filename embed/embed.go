@@ -12,7 +12,7 @@ import (
 	"sync"
 
 	"github.com/gomlx/compute"
-	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
 
@@ -131,13 +131,13 @@ func New(m checkpoints.Model, store *gml.Store, opts ...Option) (*Model, error) 
 	m.Config.Text.Lengths = inferenceLengths(m.Config.Text)
 	e := &Model{Model: m, store: store, batch: o.batch, workers: o.workers}
 	var err error
-	e.images, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, images *Node) *Node {
+	e.images, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, images *graph.Node) *graph.Node {
 		return model.L2Normalise(m.Config.EncodeImages(scope, images, model.Run{}))
 	})
 	if err != nil {
 		return nil, err
 	}
-	e.texts, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, tokens *Node) *Node {
+	e.texts, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, tokens *graph.Node) *graph.Node {
 		return model.L2Normalise(m.Config.EncodeTexts(scope, tokens, model.Run{}))
 	})
 	if err != nil {

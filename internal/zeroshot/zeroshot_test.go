@@ -98,9 +98,9 @@ func TestNewClassifierFails(t *testing.T) {
 	broken := errors.New("broken")
 	classes := []Class{{Name: "cat"}}
 	for want, try := range map[string]func() error{
-		"has no hole":                         func() error { _, err := NewClassifier(t.Context(), &fake{}, classes, []string{"a photo"}); return err },
-		"broken":                              func() error { _, err := NewClassifier(t.Context(), &fake{err: broken}, classes, nil); return err },
-		"returned 0 rows for 1 prompts":       func() error { _, err := NewClassifier(t.Context(), &fake{short: true}, classes, nil); return err },
+		"has no hole":                          func() error { _, err := NewClassifier(t.Context(), &fake{}, classes, []string{"a photo"}); return err },
+		"broken":                               func() error { _, err := NewClassifier(t.Context(), &fake{err: broken}, classes, nil); return err },
+		"returned 0 rows for 1 prompts":        func() error { _, err := NewClassifier(t.Context(), &fake{short: true}, classes, nil); return err },
 		`template "the {d}" has no hole: writ`: func() error { return CheckTemplates([]string{"a {c}", "the {d}"}) },
 	} {
 		if err := try(); err == nil || !strings.Contains(err.Error(), want) {
