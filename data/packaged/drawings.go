@@ -31,7 +31,7 @@ var stamps = set{
 		dir:     "usr/share/tuxpaint/stamps",
 	}},
 	read:    readStamps,
-	options: build.Options{Dedup: "exact", Images: build.ImageOptions{Fit: drawingSide}},
+	options: build.Options{Dedup: "exact", Images: build.ImageOptions{Fit: drawingSide}, Captions: build.CaptionOptions{MinChars: 3}},
 }
 
 func readStamps(from []unpacked) (ingest.Input, error) {
@@ -79,7 +79,7 @@ var openclipart = set{
 		},
 	},
 	read:    readOpenclipart,
-	options: build.Options{Dedup: "exact", Images: build.ImageOptions{Fit: drawingSide}},
+	options: build.Options{Dedup: "exact", Images: build.ImageOptions{Fit: drawingSide}, Captions: build.CaptionOptions{MinChars: 3}},
 }
 
 // maxSameTitle is the number of drawings from which on a title names a collection and says nothing of the picture, as in

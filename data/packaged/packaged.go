@@ -162,7 +162,7 @@ func loadFrom(fsys fs.FS, name string) func(*ingest.Row) error {
 	}
 }
 
-// splitBy places everything that shares a text into the same split: a part of about `shares` in val and test each.
+// splitBy gives everything that shares a text the same split; about these shares of the texts go to val and test.
 func splitBy(text string, valShare, testShare float64) string {
 	u := float64(hash(text)>>11) / (1 << 53)
 	switch {
