@@ -31,7 +31,7 @@ var stamps = set{
 		dir:     "usr/share/tuxpaint/stamps",
 	}},
 	read:    readStamps,
-	options: build.Options{Dedup: "exact", Images: build.ImageOptions{Fit: drawingSide}, Captions: build.CaptionOptions{MinChars: 3}},
+	options: build.Options{Dedup: "exact", Images: build.ImageOptions{Fit: drawingSide}},
 }
 
 func readStamps(from []unpacked) (ingest.Input, error) {
@@ -79,7 +79,7 @@ var openclipart = set{
 		},
 	},
 	read:    readOpenclipart,
-	options: build.Options{Dedup: "exact", Images: build.ImageOptions{Fit: drawingSide}, Captions: build.CaptionOptions{MinChars: 3}},
+	options: build.Options{Dedup: "exact", Images: build.ImageOptions{Fit: drawingSide, MinSide: 16}, Captions: build.CaptionOptions{MinChars: 3}},
 }
 
 // maxSameTitle is the number of drawings from which on a title names a collection and says nothing of the picture, as in
@@ -95,7 +95,7 @@ const (
 func readOpenclipart(from []unpacked) (ingest.Input, error) {
 	var all []ingest.Row
 	about := map[string]svgText{}
-	uses := map[string]int{}
+	uses := map[string]int{} // of titles and descriptions
 	err := eachFile(from[0], ".png", func(name string) error {
 		text, err := readSVGText(from[1], trimExt(name)+".svg")
 		if err != nil {
@@ -103,6 +103,9 @@ func readOpenclipart(from []unpacked) (ingest.Input, error) {
 		}
 		about[name] = text
 		uses[strings.ToLower(text.title)]++
+		if text.description != text.title {
+			uses[strings.ToLower(text.description)]++
+		}
 		return nil
 	})
 	for _, name := range slices.Sorted(maps.Keys(about)) {
@@ -110,6 +113,9 @@ func readOpenclipart(from []unpacked) (ingest.Input, error) {
 		title := strings.ToLower(text.title)
 		if title == "" || uses[title] > maxSameTitle || strings.HasPrefix(name, "special/") {
 			continue // patterns and gradients are special
+		}
+		if uses[strings.ToLower(text.description)] > maxSameTitle || strings.Contains(text.description, "@") {
+			text.description = "" // of a collection, or of its author
 		}
 		r := drawing(from[0], name)
 		r.Captions = []string{text.title}

@@ -29,8 +29,8 @@ import (
 // picture is a small PNG, a different one for each number.
 func picture(t *testing.T, n int) []byte {
 	t.Helper()
-	m := image.NewGray(image.Rect(0, 0, 6, 5))
-	m.SetGray(n%6, n/6%5, color.Gray{Y: uint8(255 - n)})
+	m := image.NewGray(image.Rect(0, 0, 16, 16))
+	m.SetGray(n%16, n/16, color.Gray{Y: uint8(255 - n)})
 	var b bytes.Buffer
 	if err := png.Encode(&b, m); err != nil {
 		t.Fatal(err)
