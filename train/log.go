@@ -41,6 +41,7 @@ type Record struct {
 	Wait            float64 `json:"wait_s"` // for data
 	Seconds         float64 `json:"step_s"` // without wait and compile
 	Compile         float64 `json:"compile_s,omitempty"`
+	Data            any     `json:"data,omitempty"` // what became of the data's rows since the run was started (Batch.Books)
 }
 
 // Logger writes a training's numbers: one JSON line a step to a file, and what a person wants to see to a console.

@@ -16,6 +16,7 @@ import (
 	"tandem/data/build"
 	"tandem/data/emoji"
 	"tandem/data/ingest"
+	"tandem/data/packaged"
 	"tandem/data/shapes"
 	"tandem/data/shard"
 	"tandem/data/source"
@@ -44,7 +45,7 @@ const (
 )
 
 // Names lists the data sets that can be built.
-func Names() []string { return []string{Emoji, Shapes} }
+func Names() []string { return append([]string{Emoji, Shapes}, packaged.Names()...) }
 
 // Validate reports the first thing that is wrong, naming the field.
 func (c Config) Validate() error {
@@ -105,6 +106,9 @@ func Ensure(ctx context.Context, c Config, o Options) (string, error) {
 	dir := filepath.Join(root, c.dirName())
 	if _, err := os.Stat(filepath.Join(dir, shard.ManifestName)); err == nil {
 		return dir, nil
+	}
+	if slices.Contains(packaged.Names(), c.Name) {
+		return dir, packaged.Build(ctx, c.Name, dir, packaged.Options{Packages: filepath.Join(root, "packages"), Offline: o.Offline, Progress: o.Progress})
 	}
 	src, labels, err := c.open(ctx, root, o)
 	if err != nil {
