@@ -116,3 +116,44 @@ func MeanAveragePrecision(scores [][]float64, positive [][]bool, items []int) fl
 	}
 	return sum / float64(present)
 }
+
+// MeanAveragePrecisionInterval is MeanAveragePrecision with a bootstrap interval over examples (over clusters of them where
+// clusters is not nil). Scores are sorted once; each draw is a pass over weights.
+func MeanAveragePrecisionInterval(scores [][]float64, positive [][]bool, clusters []int, seed uint64) Metric {
+	n := len(scores)
+	m := Metric{N: n}
+	if n == 0 {
+		return m
+	}
+	var curves []*curve
+	column, is := make([]float64, n), make([]bool, n)
+	for c := range scores[0] {
+		for i := range scores {
+			column[i], is[i] = scores[i][c], positive[i][c]
+		}
+		if slices.Contains(is, true) {
+			curves = append(curves, newCurve(column, is))
+		}
+	}
+	if len(curves) == 0 {
+		return m
+	}
+	weights, inOrder := make([]float64, n), make([]float64, n)
+	return Bootstrap(n, clusters, seed, func(items []int) float64 {
+		clear(weights)
+		for _, i := range items {
+			weights[i]++
+		}
+		sum, present := 0.0, 0
+		for _, c := range curves {
+			for i, w := range weights {
+				inOrder[c.place[i]] = w
+			}
+			if _, ap, _ := c.areas(inOrder); !math.IsNaN(ap) {
+				sum += ap
+				present++
+			}
+		}
+		return sum / float64(present)
+	})
+}

@@ -123,6 +123,17 @@ func TestMetricsByHand(t *testing.T) {
 	}
 }
 
+func TestHitChance(t *testing.T) {
+	for _, test := range []struct {
+		n, m, k int
+		want    float64
+	}{{10, 1, 1, 0.1}, {10, 1, 5, 0.5}, {10, 2, 5, 1 - 0.5*4/9}, {5, 1, 10, 1}, {100, 100, 1, 1}} {
+		if got := hitChance(test.n, test.m, test.k); math.Abs(got-test.want) > 1e-12 {
+			t.Errorf("hitChance(%d, %d, %d) = %g, want %g", test.n, test.m, test.k, got, test.want)
+		}
+	}
+}
+
 func TestBadShapes(t *testing.T) {
 	a := random(2, 3, 0, 1)
 	for name, links := range map[string]Links{"short": NewLinks([][]int{{0}}), "outside": NewLinks([][]int{{0}, {2}})} {
