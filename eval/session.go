@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"slices"
 
+	"tandem/eval/probe"
 	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
@@ -154,4 +156,50 @@ func hashOf(parts ...any) string {
 		fmt.Fprintf(h, "%q\n", fmt.Sprintf("%+q", p))
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Labelled encodes a classification task's own examples and a training subset (of the task's data unless it says
+// otherwise) as labelled rows, and the task's classes as a zero-shot classifier. Examples without a class are left out.
+func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training Subset) (train, test probe.Set, c *zeroshot.Classifier, err error) {
+	own, err := s.embed(ctx, filter(set, task.subset()))
+	if err != nil {
+		return train, test, nil, err
+	}
+	training.Data = cmp.Or(training.Data, task.Data)
+	if !training.filters() {
+		training.Where, training.Only, training.Except = task.Where, task.Only, task.Except
+	}
+	other, err := s.other(ctx, task, set, training)
+	if err != nil {
+		return train, test, nil, err
+	}
+	classes, err := classesOf(task, other)
+	if err != nil {
+		return train, test, nil, err
+	}
+	if c, err = s.classifier(ctx, classes, task.Templates); err != nil {
+		return train, test, nil, err
+	}
+	train, test = labelled(task, classes, other), labelled(task, classes, own)
+	for _, side := range []probe.Set{train, test} {
+		if side.Len() == 0 {
+			return train, test, nil, fault.Userf("no example of split %q or %q has a class in column %q", training.Split, task.Split, task.Label)
+		}
+	}
+	return train, test, c, nil
+}
+
+func labelled(task Task, classes []Class, e *Embedded) probe.Set {
+	index := map[string]int{}
+	out := probe.Set{}
+	for i, class := range classes {
+		index[class.Name] = i
+		out.Classes = append(out.Classes, class.Name)
+	}
+	for i, example := range e.Examples {
+		if class, ok := index[example.Labels[task.Label]]; ok && e.Rows[i] != nil {
+			out.Rows, out.Labels = append(out.Rows, e.Rows[i]), append(out.Labels, class)
+		}
+	}
+	return out
 }

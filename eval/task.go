@@ -41,6 +41,9 @@ type Task struct {
 	// Classes are the answers; without them the distinct labels of the split, in order.
 	Classes   []Class  `yaml:"classes,omitempty" json:"classes,omitempty"`
 	Templates []string `yaml:"templates,omitempty" json:"templates,omitempty"`
+	// ClassesFile and TemplatesFile name files with one a line instead; whoever reads the task's file reads them.
+	ClassesFile   string `yaml:"classes_file,omitempty" json:"-"`
+	TemplatesFile string `yaml:"templates_file,omitempty" json:"-"`
 
 	// Match is the metadata column that says which images and captions belong together (retrieval).
 	Match string `yaml:"match,omitempty" json:"match,omitempty"`
