@@ -182,12 +182,22 @@ func CalibrationError(bins []Bin) float64 {
 	return sum / total
 }
 
-// calibration is an error with its bootstrap interval.
+// calibration is an error with its bootstrap interval. Examples are sorted once, so that each draw arrives in order.
 func calibration(confidence []float64, correct []bool, bin func([]float64, []bool) []Bin, seed uint64) metrics.Metric {
-	picked, right := make([]float64, len(correct)), make([]bool, len(correct))
-	return metrics.Bootstrap(len(correct), nil, seed, func(items []int) float64 {
-		for k, i := range items {
-			picked[k], right[k] = confidence[i], correct[i]
+	order := metrics.Descending(confidence)
+	counts := make([]int, len(order))
+	picked, right := make([]float64, len(order)), make([]bool, len(order))
+	return metrics.Bootstrap(len(order), nil, seed, func(items []int) float64 {
+		clear(counts)
+		for _, i := range items {
+			counts[i]++
+		}
+		k := 0
+		for rank, i := range order {
+			for range counts[rank] {
+				picked[k], right[k] = confidence[i], correct[i]
+				k++
+			}
 		}
 		return CalibrationError(bin(picked, right))
 	})

@@ -113,6 +113,9 @@ func Evaluate(c Config, validation, test, unknown Answers, scale float64, seed u
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	if validation.Len() == 0 || test.Len() == 0 {
+		return nil, fmt.Errorf("doubt needs examples to fit on and examples to measure on, not %d and %d", validation.Len(), test.Len())
+	}
 	if c.FalseAccept > 0 && unknown.Len() < 2 {
 		return nil, fmt.Errorf("false_accept needs out-of-set images: say where they are under unknown")
 	}
