@@ -89,7 +89,7 @@ func TestComparison(t *testing.T) {
 		}
 	}
 	rows := summarise(field, rounds)
-	if got := rows[1]; got.Rate != 50 || got.Ratio != 2.2 || got.RatioL != 2 || got.RatioH != 2.4 || got.PeakRSS != 900 {
+	if got := rows[1]; got.Rate != 50 || got.Ratio != 2.2 || got.RatioLow != 2 || got.RatioHigh != 2.4 || got.PeakRSS != 900 {
 		t.Errorf("open_clip's row is %+v", got)
 	}
 	if got := rows[2].Ratio; got != 110.0/80 {

@@ -129,13 +129,13 @@ func lastLine(out []byte) []byte {
 
 // summary is one contestant over all rounds. Ratio is the median over rounds of ours/theirs, both of the same round.
 type summary struct {
-	Name                string    `json:"name"`
-	Rate                float64   `json:"images_per_s"`
-	Low                 float64   `json:"images_per_s_low"`
-	High                float64   `json:"images_per_s_high"`
-	PeakRSS             float64   `json:"peak_rss_mib"`
-	Ratio, RatioL, RatH float64   `json:"-"`
-	Ratios              []float64 `json:"tandem_over_this"`
+	Name                       string    `json:"name"`
+	Rate                       float64   `json:"images_per_s"`
+	Low                        float64   `json:"images_per_s_low"`
+	High                       float64   `json:"images_per_s_high"`
+	PeakRSS                    float64   `json:"peak_rss_mib"`
+	Ratio, RatioLow, RatioHigh float64   `json:"-"`
+	Ratios                     []float64 `json:"tandem_over_this"`
 }
 
 func summarise(field []contestant, rounds [][]measured) []summary {
@@ -149,7 +149,7 @@ func summarise(field []contestant, rounds [][]measured) []summary {
 		}
 		rows[i].Name, rows[i].Ratios = c.name, ratios
 		rows[i].Rate, rows[i].Low, rows[i].High = spread(rates)
-		rows[i].Ratio, rows[i].RatioL, rows[i].RatH = spread(ratios)
+		rows[i].Ratio, rows[i].RatioLow, rows[i].RatioHigh = spread(ratios)
 	}
 	return rows
 }
@@ -176,7 +176,7 @@ func writeTable(w io.Writer, o options, field []contestant, rounds [][]measured)
 	for i, s := range summarise(field, rounds) {
 		ratio := ""
 		if i > 0 {
-			ratio = fmt.Sprintf("%.2f× (%.2f–%.2f)", s.Ratio, s.RatioL, s.RatH)
+			ratio = fmt.Sprintf("%.2f× (%.2f–%.2f)", s.Ratio, s.RatioLow, s.RatioHigh)
 		}
 		fmt.Fprintf(t, "%s\t%.1f (%.1f–%.1f)\t%s\t%.0f\n", s.Name, s.Rate, s.Low, s.High, ratio, s.PeakRSS)
 	}
