@@ -98,6 +98,8 @@ type target struct {
 type ParamInfo struct {
 	Path string
 	Rank int
+	// AdapterOf is the path of the weight that the parameter is an adapter of; that path's rule decides.
+	AdapterOf string
 }
 
 // New binds an optimiser to the named parameters of store and adds its state there: two moments for each trainable

@@ -43,7 +43,7 @@ func (t *Trainer) save() error {
 	state.Format, state.Total, state.Identity, state.Versions = stateFormat, t.Total, t.Identity, t.Versions
 	dir, err := t.Root.Save(state.Step, func(tmp string) error {
 		weights, moments := t.variables()
-		if err := checkpoints.WriteTensors(filepath.Join(tmp, checkpoints.WeightsName), weights); err != nil {
+		if err := t.writeWeights(tmp, weights); err != nil {
 			return err
 		}
 		if err := checkpoints.WriteTensors(filepath.Join(tmp, optimizerName), moments); err != nil {
@@ -96,7 +96,7 @@ func (t *Trainer) Restore(dir string, state State) error {
 			dir, strings.Join(diff, "; "))
 	}
 	weights, moments := t.variables()
-	if err := checkpoints.ReadTensors(filepath.Join(dir, checkpoints.WeightsName), weights); err != nil {
+	if err := t.readWeights(dir, weights); err != nil {
 		return err
 	}
 	if err := checkpoints.ReadTensors(filepath.Join(dir, optimizerName), moments); err != nil {

@@ -28,6 +28,8 @@ type Stepper struct {
 	Rematerialise bool
 	// Norms adds the norms of parameters and updates to the metrics; it costs passes over memory.
 	Norms bool
+	// AdapterDropout is the share of the inputs of low-rank adapters that a step drops.
+	AdapterDropout float64
 
 	store   *gml.Store
 	adam    *optim.AdamW
@@ -70,6 +72,7 @@ func NewStepper(backend compute.Backend, store *gml.Store, s Stepper) (*Stepper,
 		}
 		infos = append(infos, optim.ParamInfo{Path: p.Path, Rank: len(p.Dims)})
 	}
+	infos = append(infos, adapterInfos(s.Model, store)...)
 	var err error
 	if s.adam, err = optim.New(s.Optim, store, infos); err != nil {
 		return nil, err
@@ -95,9 +98,7 @@ func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng *Node
 	defer func() { s.buildTime += time.Since(began) }()
 	g := images.Graph()
 	before := valuesOf(s.buffers, g)
-	run := model.Run{Training: true, DType: s.DType, Rng: rng, Rematerialise: s.Rematerialise}
-	imagesBE := model.L2Normalise(s.Model.EncodeImages(scope, images, run))
-	textsBE := model.L2Normalise(s.Model.EncodeTexts(scope, tokens, run))
+	imagesBE, textsBE := s.encode(scope, images, tokens, rng)
 	scale, bias := s.Model.Temperature(scope, g)
 	value := s.Loss.Compute(loss.Batch{Images: imagesBE, Texts: textsBE, Scale: scale, Bias: bias, Keys: keys})
 
@@ -130,6 +131,9 @@ func keepUnlessFinite(variables []*gml.Variable, before []*Node, finite *Node) {
 // clampTemperature keeps logit_scale within [0, ln 100] after the update.
 func clampTemperature(scope *gml.Scope, g *Graph) {
 	v := scope.GetVariable("logit_scale")
+	if !v.Trainable {
+		return
+	}
 	v.SetNodeValue(ClipScalar(v.NodeValue(g), 0, model.MaxLogitScale))
 }
 
