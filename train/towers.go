@@ -23,8 +23,8 @@ func adapterInfos(c model.Config, store *gml.Store) []optim.ParamInfo {
 
 // encode runs both towers: images [B, S, S, 3] and tokens [B, L], or for either the rows [B, E] that a frozen tower made
 // of them before, → rows on the unit sphere.
-func (s *Stepper) encode(scope *gml.Scope, images, tokens, rng *Node) (imagesBE, textsBE *Node) {
-	run := model.Run{Training: true, DType: s.DType, Rng: rng, Rematerialise: s.Rematerialise, AdapterDropout: s.AdapterDropout}
+func (s *Stepper) encode(scope *gml.Scope, images, tokens, rng, noise *Node) (imagesBE, textsBE *Node) {
+	run := model.Run{Training: true, DType: s.DType, Rng: rng, PatchNoise: noise, Rematerialise: s.Rematerialise, AdapterDropout: s.AdapterDropout}
 	imagesBE, textsBE = images, tokens
 	if images.Rank() == 4 {
 		run.Training = !TowerFrozen(s.store, imageTower)

@@ -91,7 +91,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.backend, "backend", "auto", "auto, xla:cpu, xla:cuda, xla:tpu or go")
 	flags.IntVar(&o.devices, "devices", 0, "train on `N` devices")
 	flags.IntVar(&o.chunk, "chunk", 0, "pairs in memory at a time (train.chunk)")
-	flags.IntVar(&o.block, "block", 0, "columns of the loss in memory at a time (train.loss_block)")
+	flags.IntVar(&o.block, "block", 0, "images of the loss in memory at a time (loss.block)")
 	flags.BoolVar(&o.remat, "rematerialise", false, "recompute blocks in the backward pass")
 	flags.StringVar(&o.infer, "infer", "", "measure encoding of `images` or texts instead of training")
 	flags.StringVar(&o.captions, "captions", "full", "length of the random captions: full (as the peers' scripts) or real (median 12 tokens)")
