@@ -60,7 +60,7 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 	if err := s.findState(); err != nil {
 		return err
 	}
-	if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, Devices: o.devices, KeepMemory: true}); err != nil {
+	if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, Devices: o.devices, KeepMemory: true, KeepCompiled: true}); err != nil {
 		return err
 	}
 	p.Linef("%s", s.backend.Info)
