@@ -15,6 +15,8 @@ type Report struct {
 	Title   string            `json:"title"`
 	Model   map[string]string `json:"model"` // what it is: checkpoint, step, parameters, tokenizer
 	Results []Result          `json:"results"`
+	// Tuning is set for a fine-tuned model.
+	Tuning *Tuning `json:"tuning,omitempty"`
 	// Curve is the training's course, if known.
 	Curve []CurvePoint `json:"-"`
 }
