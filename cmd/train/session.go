@@ -11,8 +11,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strconv"
+	"time"
 
 	"github.com/gofrs/flock"
+	gml "github.com/gomlx/gomlx/ml/model"
 
 	"tandem/backend"
 	"tandem/checkpoints"
@@ -41,12 +45,21 @@ type session struct {
 	logger    *train.Logger
 	trainer   *train.Trainer
 
+	initial      checkpoints.Model // what training starts from, where the recipe names it
+	initialStore *gml.Store
+	selection    *selection
+	trained      time.Duration // spent in the loop
+	warnings     []string
+
 	resumed    *train.State // where to go on, nil for a new run
 	resumedDir string
 }
 
 // execute runs the command: prepare, train, evaluate.
 func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Reporter) (err error) {
+	if o.init != "" {
+		o.set = append(slices.Clone(o.set), "init="+strconv.Quote(o.init))
+	}
 	experiment, err := configs.Load(o.config, o.set...)
 	if err != nil {
 		return err
@@ -64,7 +77,7 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	p.Linef("%s", s.backend.Info)
-	for _, prepare := range []func(context.Context) error{s.prepareData, s.prepareTokenizer, s.openLoader} {
+	for _, prepare := range []func(context.Context) error{s.prepareInit, s.prepareData, s.prepareTokenizer, s.openLoader} {
 		if err := prepare(ctx); err != nil {
 			return err
 		}
@@ -74,9 +87,11 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	defer func() { err = errors.Join(err, s.logger.Close()) }()
+	began := time.Now()
 	if err := s.trainer.Run(ctx); err != nil {
 		return err
 	}
+	s.trained = time.Since(began)
 	return s.report(ctx)
 }
 
@@ -153,6 +168,7 @@ func (s *session) prepareData(ctx context.Context) error {
 func (s *session) prepareTokenizer(ctx context.Context) (err error) {
 	c := s.experiment.Tokenizer
 	switch {
+	case c.Kind == configs.TokenizerInit: // came with the model
 	case s.resumed != nil:
 		s.tokenizer, err = tokenizer.Load(filepath.Join(s.resumedDir, checkpoints.TokenizerName))
 	case c.Kind == configs.TokenizerCLIP:
