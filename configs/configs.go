@@ -48,6 +48,9 @@ type Experiment struct {
 	Optim      optim.Config           `yaml:"optim,omitempty" json:"optim"`
 	Train      train.Config           `yaml:"train" json:"train"`
 	Eval       EvalConfig             `yaml:"eval,omitempty" json:"eval"`
+
+	// LRRange is the range of optim.lr in which the recipe was measured; train -check warns of anything else.
+	LRRange [2]float64 `yaml:"lr_range,omitempty" json:"lr_range,omitempty"`
 }
 
 // ModelConfig is a model.Config that may start from a built-in one.
@@ -278,7 +281,7 @@ func firstError(checks ...func() error) error {
 
 // free lists the keys, and what lies below them, that may change between a run and its resumption: they change no weight.
 var free = []string{
-	"base", "name", "eval",
+	"base", "name", "eval", "lr_range",
 	"train.save_every", "train.eval_every", "train.keep", "train.keep_every", "train.max_bad_steps", "train.norms",
 	"data.workers", "data.prefetch", "data.cache.bytes",
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"strconv"
 	"strings"
 
 	. "github.com/gomlx/gomlx/core/graph"
@@ -52,4 +53,35 @@ func TowerFrozen(store *gml.Store, tower string) bool {
 		}
 	}
 	return true
+}
+
+func isOptimiserState(path string) bool { return strings.HasPrefix(path, "/"+optim.StateScope) }
+
+// trains reports whether a parameter, or its adapter, is trained.
+func (s *Stepper) trains(path string) bool {
+	if s.store.GetVariable("/" + path).Trainable {
+		return true
+	}
+	layer, ok := strings.CutSuffix(path, "/weight")
+	return ok && s.store.GetVariable("/"+layer+"/lora_a") != nil
+}
+
+// blockIndex is the number of the block that a path of a tower lies in; what comes before the blocks counts as the
+// first, what comes after them as no block.
+func blockIndex(path, tower string, layers int) (int, bool) {
+	rest, ok := strings.CutPrefix(path, tower)
+	if !ok {
+		return 0, false
+	}
+	head, _, _ := strings.Cut(rest, "/")
+	if digits, ok := strings.CutPrefix(head, "block_"); ok {
+		n, err := strconv.Atoi(digits)
+		return n, err == nil
+	}
+	switch head {
+	case "ln_post", "ln_final", "proj", "proj_bias", "pool", "attnpool":
+		return layers, true
+	default:
+		return 0, true
+	}
 }

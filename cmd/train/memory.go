@@ -35,3 +35,19 @@ func memoryOf(key string) int64 {
 	}
 	return 0
 }
+
+// memoryAvailable is what the system could still give, 0 where that is not known.
+func memoryAvailable() int64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "MemAvailable:"); ok {
+			kilobytes, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(rest, "kB")), 10, 64)
+			return kilobytes << 10
+		}
+	}
+	return 0
+}

@@ -65,6 +65,12 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	s := &session{options: o, experiment: experiment, dir: o.runDir(experiment.Name), progress: p, stdout: stdout}
+	if o.check {
+		if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, KeepMemory: true}); err != nil {
+			return err
+		}
+		return s.preflight(ctx)
+	}
 	unlock, err := s.claimDir()
 	if err != nil {
 		return err
