@@ -47,6 +47,8 @@ type Input struct {
 	Keys   []int32 // [B]: rows with equal keys are the same caption (or label); nil: all differ
 	// Longest is the number of tokens of the longest caption; the graph may be run on shorter texts.
 	Longest int
+	// ImageRows and TextRows [B, E] stand for Images and Tokens where a frozen tower's rows were computed before.
+	ImageRows, TextRows []float32
 }
 
 // Metrics are what a step reports.
@@ -196,11 +198,9 @@ func (s *Stepper) TakeCompileTime() time.Duration {
 
 // arguments are the graph's inputs as tensors: images, tokens cut to a compiled length, keys, hyper, rng.
 func (s *Stepper) arguments(in Input, curve optim.Curve, step, seed int64) ([]any, error) {
-	side, context := s.Model.Vision.ImageSize, s.Model.Text.Context
-	batch := len(in.Images) / (side * side * 3)
-	if batch == 0 || len(in.Images) != batch*side*side*3 || len(in.Tokens) != batch*context {
-		return nil, fmt.Errorf("batch of %d pixel bytes and %d tokens does not fit %d×%d images and context %d",
-			len(in.Images), len(in.Tokens), side, side, context)
+	images, tokens, batch, err := s.inputs(in)
+	if err != nil {
+		return nil, err
 	}
 	rng, err := RNGStateFromSeed(seed)
 	if err != nil {
@@ -210,11 +210,10 @@ func (s *Stepper) arguments(in Input, curve optim.Curve, step, seed int64) ([]an
 	if keys == nil {
 		keys = distinct(batch)
 	}
-	length := s.Model.Text.CutLength(in.Longest)
 	hyper := s.Optim.Hyper(curve, step)
 	return []any{
-		tensors.FromFlatDataAndDimensions(in.Images, batch, side, side, 3),
-		tensors.FromFlatDataAndDimensions(cutTokens(in.Tokens, context, length), batch, length),
+		images,
+		tokens,
 		tensors.FromFlatDataAndDimensions(keys, batch),
 		tensors.FromFlatDataAndDimensions(hyper[:], len(hyper)),
 		rng,

@@ -1,10 +1,12 @@
 package train
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
 	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
 
 	"tandem/model"
@@ -84,4 +86,32 @@ func blockIndex(path, tower string, layers int) (int, bool) {
 	default:
 		return 0, true
 	}
+}
+
+// inputs are a batch's images [B, S, S, 3] and tokens [B, L], cut to a compiled length, or the rows [B, E] that stand for
+// them.
+func (s *Stepper) inputs(in Input) (images, tokens *tensors.Tensor, batch int, err error) {
+	side, context, dim := s.Model.Vision.ImageSize, s.Model.Text.Context, s.Model.EmbedDim
+	batch = len(in.Tokens) / context
+	if in.TextRows != nil {
+		batch = len(in.TextRows) / dim
+	}
+	pixels := batch * side * side * 3
+	switch {
+	case batch == 0 || in.TextRows == nil && len(in.Tokens) != batch*context || in.ImageRows == nil && len(in.Images) != pixels:
+		return nil, nil, 0, fmt.Errorf("batch of %d pixel bytes and %d tokens does not fit %d×%d images and context %d",
+			len(in.Images), len(in.Tokens), side, side, context)
+	case in.TextRows != nil && len(in.TextRows) != batch*dim || in.ImageRows != nil && len(in.ImageRows) != batch*dim:
+		return nil, nil, 0, fmt.Errorf("batch of %d numbers for images and %d for texts does not fit rows of %d", len(in.ImageRows), len(in.TextRows), dim)
+	}
+	if in.ImageRows != nil {
+		images = tensors.FromFlatDataAndDimensions(in.ImageRows, batch, dim)
+	} else {
+		images = tensors.FromFlatDataAndDimensions(in.Images, batch, side, side, 3)
+	}
+	if in.TextRows != nil {
+		return images, tensors.FromFlatDataAndDimensions(in.TextRows, batch, dim), batch, nil
+	}
+	length := s.Model.Text.CutLength(in.Longest)
+	return images, tensors.FromFlatDataAndDimensions(cutTokens(in.Tokens, context, length), batch, length), batch, nil
 }
