@@ -38,6 +38,7 @@ type Stepper struct {
 
 	compiled    map[int]bool // text lengths
 	compileTime time.Duration
+	buildTime   time.Duration // of compileTime, what went into building graphs
 }
 
 // Input is one batch in host memory. Its slices may be reused once Step has returned.
@@ -95,6 +96,8 @@ func (s *Stepper) NumTrainable() int { return s.adam.NumTrainable() }
 
 // graph is the whole step. Legend: B batch, S image side, L text length, E embedding.
 func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng *Node) *Node {
+	began := time.Now()
+	defer func() { s.buildTime += time.Since(began) }()
 	g := images.Graph()
 	before := valuesOf(s.buffers, g)
 	imagesBE, textsBE := s.encode(scope, images, tokens, rng)
@@ -195,6 +198,9 @@ func (s *Stepper) TakeCompileTime() time.Duration {
 	s.compileTime = 0
 	return d
 }
+
+// BuildTime is the time spent building graphs so far; TakeCompileTime counts it too.
+func (s *Stepper) BuildTime() time.Duration { return s.buildTime }
 
 // arguments are the graph's inputs as tensors: images, tokens cut to a compiled length, keys, hyper, rng.
 func (s *Stepper) arguments(in Input, curve optim.Curve, step, seed int64) ([]any, error) {
