@@ -38,6 +38,8 @@ type Experiment struct {
 	// resized), vision.patch_dropout and text.lengths.
 	Init string      `yaml:"init,omitempty" json:"init,omitempty"`
 	Tune tune.Config `yaml:"tune,omitempty" json:"tune"`
+	// Teacher is the model that loss.distill learns from, named as Init is.
+	Teacher string `yaml:"teacher,omitempty" json:"teacher,omitempty"`
 
 	Dataset    prepare.Config         `yaml:"dataset,omitempty" json:"dataset"`
 	Model      ModelConfig            `yaml:"model" json:"model"`

@@ -31,6 +31,10 @@ type Stepper struct {
 	// AdapterDropout is the share of the inputs of low-rank adapters that a step drops.
 	AdapterDropout float64
 
+	// TeacherScale is the teacher's exp(logit_scale), for loss.distill.
+	TeacherScale float64
+
+	extras  []*Node // of the graph that is being built: inputs after the five that every step has
 	store   *gml.Store
 	adam    *optim.AdamW
 	exec    *gml.Exec
@@ -50,6 +54,8 @@ type Input struct {
 	Longest int
 	// ImageRows and TextRows [B, E] stand for Images and Tokens where a frozen tower's rows were computed before.
 	ImageRows, TextRows []float32
+	// TeacherImages and TeacherTexts [B, D] are the rows of the teacher that loss.distill learns from.
+	TeacherImages, TeacherTexts []float32
 }
 
 // Metrics are what a step reports.
@@ -81,7 +87,7 @@ func NewStepper(backend compute.Backend, store *gml.Store, s Stepper) (*Stepper,
 	}
 	s.store = store
 	s.compiled = map[int]bool{}
-	if s.exec, err = gml.NewExec(backend, store, s.graph); err != nil {
+	if s.exec, err = gml.NewExec(backend, store, s.graphWithExtras); err != nil {
 		return nil, err
 	}
 	s.exec.WithName("train step").SetMaxCache(-1)
@@ -102,7 +108,7 @@ func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng *Node
 	before := valuesOf(s.buffers, g)
 	imagesBE, textsBE := s.encode(scope, images, tokens, rng)
 	scale, bias := s.Model.Temperature(scope, g)
-	value := s.Loss.Compute(loss.Batch{Images: imagesBE, Texts: textsBE, Scale: scale, Bias: bias, Keys: keys})
+	value := s.Loss.Compute(s.withTeacher(loss.Batch{Images: imagesBE, Texts: textsBE, Scale: scale, Bias: bias, Keys: keys}))
 
 	gradients := Gradient(value, s.adam.Trainable(g)...)
 	health := s.adam.Update(value, hyper, gradients, s.Norms)
@@ -217,13 +223,14 @@ func (s *Stepper) arguments(in Input, curve optim.Curve, step, seed int64) ([]an
 		keys = distinct(batch)
 	}
 	hyper := s.Optim.Hyper(curve, step)
-	return []any{
+	args := []any{
 		images,
 		tokens,
 		tensors.FromFlatDataAndDimensions(keys, batch),
 		tensors.FromFlatDataAndDimensions(hyper[:], len(hyper)),
 		rng,
-	}, nil
+	}
+	return s.teacherArguments(args, in, batch)
 }
 
 func distinct(n int) []int32 {

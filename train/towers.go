@@ -9,6 +9,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
 
+	"tandem/loss"
 	"tandem/model"
 	"tandem/optim"
 )
@@ -114,4 +115,37 @@ func (s *Stepper) inputs(in Input) (images, tokens *tensors.Tensor, batch int, e
 	}
 	length := s.Model.Text.CutLength(in.Longest)
 	return images, tensors.FromFlatDataAndDimensions(cutTokens(in.Tokens, context, length), batch, length), batch, nil
+}
+
+// FrozenTowers reports which towers training changes nothing of.
+func (s *Stepper) FrozenTowers() (image, text bool) {
+	return TowerFrozen(s.store, imageTower), TowerFrozen(s.store, textTower)
+}
+
+// graphWithExtras is graph with the inputs that only some steps have.
+func (s *Stepper) graphWithExtras(scope *gml.Scope, in []*Node) *Node {
+	s.extras = in[5:]
+	return s.graph(scope, in[0], in[1], in[2], in[3], in[4])
+}
+
+// withTeacher adds the teacher's rows to what the loss sees.
+func (s *Stepper) withTeacher(b loss.Batch) loss.Batch {
+	if s.Loss.Distill != nil {
+		b.TeacherImages, b.TeacherTexts, b.TeacherScale = s.extras[0], s.extras[1], s.TeacherScale
+	}
+	return b
+}
+
+// teacherArguments appends the teacher's rows to a step's arguments.
+func (s *Stepper) teacherArguments(args []any, in Input, batch int) ([]any, error) {
+	if s.Loss.Distill == nil {
+		return args, nil
+	}
+	for _, rows := range [][]float32{in.TeacherImages, in.TeacherTexts} {
+		if len(rows) == 0 || len(rows)%batch != 0 {
+			return nil, fmt.Errorf("loss.distill: %d numbers of the teacher for %d pairs", len(rows), batch)
+		}
+		args = append(args, tensors.FromFlatDataAndDimensions(rows, batch, len(rows)/batch))
+	}
+	return args, nil
 }

@@ -21,10 +21,7 @@ import (
 // assemble builds the trainer: weights, step, schedule, log, hooks.
 func (s *session) assemble(ctx context.Context) error {
 	e := s.experiment
-	stepper, err := s.newStepper()
-	if err != nil {
-		return err
-	}
+	stepper := s.stepper
 	identity, err := e.Identity()
 	if err != nil {
 		return err
@@ -37,7 +34,7 @@ func (s *session) assemble(ctx context.Context) error {
 		total = max(total, stop)
 	}
 	t := &train.Trainer{
-		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader},
+		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader, &s.rows},
 		Rows: rows, Batch: batch, Total: total, Stop: stop, SaveEvery: e.Train.SaveEvery.ToSteps(batch, rows, total),
 		Root: s.root(), Export: s.model().Write, Identity: identity, Versions: s.versions(), Base: e.Init,
 	}
@@ -73,6 +70,9 @@ func (s *session) newStepper() (*train.Stepper, error) {
 	store, err := s.firstWeights()
 	if err != nil {
 		return nil, err
+	}
+	if e.Loss.ScaleTarget == 0 {
+		e.Loss.ScaleTarget = scaleOf(store)
 	}
 	step := train.Stepper{
 		Model: e.Model.Config, Loss: e.Loss, Optim: e.Optim, DType: e.Train.DType(), Rematerialise: e.Train.Rematerialise, Norms: e.Train.Norms,
@@ -144,7 +144,10 @@ func (s *session) writeConfig() error {
 }
 
 // batches adapts a data.Loader to what the trainer consumes.
-type batches struct{ loader *data.Loader }
+type batches struct {
+	loader *data.Loader
+	rows   *rowSources
+}
 
 // Next implements train.Batches.
 func (b batches) Next(ctx context.Context) (train.Batch, error) {
@@ -156,9 +159,12 @@ func (b batches) Next(ctx context.Context) (train.Batch, error) {
 	if err != nil {
 		return train.Batch{}, err
 	}
+	input := train.Input{Images: batch.Images, Tokens: batch.Tokens, Keys: ranks(batch.Keys), Longest: batch.Longest}
+	if err := b.rows.fill(&input, batch); err != nil {
+		return train.Batch{}, err
+	}
 	return train.Batch{
-		Input:  train.Input{Images: batch.Images, Tokens: batch.Tokens, Keys: ranks(batch.Keys), Longest: batch.Longest},
-		Cursor: cursor, Epoch: batch.Epoch, Source: batch,
+		Input: input, Cursor: cursor, Epoch: batch.Epoch, Source: batch,
 	}, nil
 }
 

@@ -30,7 +30,7 @@ func (s *session) preflight(ctx context.Context) error {
 	}
 	defer os.RemoveAll(scratch)
 	s.dir = scratch
-	for _, prepare := range []func(context.Context) error{s.prepareInit, s.prepareData, s.prepareTokenizer, s.openLoader} {
+	for _, prepare := range []func(context.Context) error{s.prepareInit, s.prepareData, s.prepareTokenizer, s.prepareStep, s.openLoader} {
 		if err := prepare(ctx); err != nil {
 			return err
 		}
@@ -39,10 +39,7 @@ func (s *session) preflight(ctx context.Context) error {
 	if err := s.checkFingerprint(); err != nil {
 		return err
 	}
-	stepper, err := s.newStepper()
-	if err != nil {
-		return err
-	}
+	stepper := s.stepper
 	if _, err := s.openTasksOf(ctx); err != nil {
 		return err
 	}
@@ -97,7 +94,7 @@ type probeResult struct {
 // probe runs a few steps and throws their result away.
 func (s *session) probe(ctx context.Context, stepper *train.Stepper, curve optim.Curve) (probeResult, error) {
 	p := probeResult{finite: true}
-	source := batches{loader: s.loader}
+	source := batches{loader: s.loader, rows: &s.rows}
 	for step := range int64(measuredSteps) {
 		began := time.Now()
 		batch, err := source.Next(ctx)
@@ -213,7 +210,7 @@ const fullTuningLR = 3e-4
 func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows, total int64) error {
 	e := s.experiment
 	length := e.Model.Text.CutLength(p.longest)
-	m := stepper.Estimate(e.Data.Batch, length, false, false)
+	m := stepper.Estimate(e.Data.Batch, length, s.rows.images != nil, s.rows.texts != nil)
 	runtime := max(0, before-m.Weights-m.Optimiser)
 	t := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
 	line := func(what, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }

@@ -47,6 +47,8 @@ type session struct {
 
 	initial      checkpoints.Model // what training starts from, where the recipe names it
 	initialStore *gml.Store
+	stepper      *train.Stepper
+	rows         rowSources // computed before training
 	selection    *selection
 	trained      time.Duration // spent in the loop
 	warnings     []string
@@ -83,7 +85,7 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	p.Linef("%s", s.backend.Info)
-	for _, prepare := range []func(context.Context) error{s.prepareInit, s.prepareData, s.prepareTokenizer, s.openLoader} {
+	for _, prepare := range []func(context.Context) error{s.prepareInit, s.prepareData, s.prepareTokenizer, s.prepareStep, s.openLoader} {
 		if err := prepare(ctx); err != nil {
 			return err
 		}
@@ -263,7 +265,7 @@ func (s *session) openLoader(ctx context.Context) (err error) {
 	// The loader outlives a cancelled context: the step under way is finished and saved.
 	s.loader, err = data.Open(context.WithoutCancel(ctx), s.experiment.Data, data.Options{
 		Tokenizer: s.tokenizer, Context: s.experiment.Model.Text.Context,
-		Quarantine: filepath.Join(s.dir, "quarantine.jsonl"),
+		Quarantine: filepath.Join(s.dir, "quarantine.jsonl"), SkipImages: s.rows.images != nil,
 	})
 	if err != nil || s.resumed == nil {
 		return err
