@@ -11,10 +11,11 @@ type Memory struct {
 	Gradients   int64 // one number for each trainable parameter
 	Optimiser   int64 // two moments, and the moving average if one is kept
 	Activations int64 // what the forward pass keeps for the backward pass, and the largest block's gradients
+	Updates     int64 // the next values of parameters and optimiser state, beside the present ones
 }
 
 // Total is the sum.
-func (m Memory) Total() int64 { return m.Weights + m.Gradients + m.Optimiser + m.Activations }
+func (m Memory) Total() int64 { return m.Weights + m.Gradients + m.Optimiser + m.Activations + m.Updates }
 
 const floatBytes = 4
 
@@ -32,6 +33,7 @@ func (s *Stepper) Estimate(batch, length int, cachedImages, cachedTexts bool) Me
 	if s.HasAverage() {
 		m.Optimiser += trained
 	}
+	m.Updates = trained + m.Optimiser
 	if !cachedImages {
 		m.Activations += s.towerActivations(imageTower, s.imageRows(), batch)
 	}
@@ -68,7 +70,7 @@ func (s *Stepper) towerActivations(tower string, rows, batch int) int64 {
 	}
 	elements := int64(batch) * int64(rows)
 	size := int64(activationBytes(s))
-	block := elements * (int64(keptWidths*width+2*mlp)*size + int64(heads*rows)*floatBytes)
+	block := elements * (int64(keptWidths*width+3*mlp)*size + int64(heads*rows)*floatBytes)
 	working := elements * int64(4*width+2*mlp) * size // gradients inside the block at work
 	kept := int64(s.keptBlocks(tower, layers))
 	if s.Rematerialise && kept > 0 {
@@ -77,9 +79,10 @@ func (s *Stepper) towerActivations(tower string, rows, batch int) int64 {
 	return kept*block + working
 }
 
-// keptWidths is how many arrays of a row's width a block keeps for its gradients, beside the two of the MLP's width and
-// the attention weights: its input, two normalised inputs, queries, keys and values, the attention's output, and the sum.
-const keptWidths = 8
+// keptWidths is how many arrays of a row's width a block keeps for its gradients, beside the attention weights and three
+// of the MLP's width (before the non-linearity, its inner function, after it): its input and the sum in its middle, both
+// standardised and after gain and bias, queries, keys and values, and what attention mixed.
+const keptWidths = 10
 
 // keptBlocks is how many of a tower's blocks have a trainable parameter in them or before them.
 func (s *Stepper) keptBlocks(tower string, layers int) int {
