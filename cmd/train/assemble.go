@@ -164,7 +164,7 @@ func (b batches) Next(ctx context.Context) (train.Batch, error) {
 		return train.Batch{}, err
 	}
 	return train.Batch{
-		Input: input, Cursor: cursor, Epoch: batch.Epoch, Source: batch,
+		Input: input, Cursor: cursor, Epoch: batch.Epoch, Books: b.loader.Stats(), Source: batch,
 	}, nil
 }
 
