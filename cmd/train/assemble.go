@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	gml "github.com/gomlx/gomlx/ml/model"
 
 	"tandem/checkpoints"
 	"tandem/configs"
 	"tandem/data"
+	"tandem/data/prepare"
 	"tandem/embed"
 	"tandem/eval"
 	"tandem/internal/atomicfile"
@@ -202,8 +204,13 @@ func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, erro
 		}
 		for _, task := range tasks {
 			location := task.Data
-			if location == s.experiment.Dataset.Name {
+			switch {
+			case location == s.experiment.Dataset.Name:
 				location = s.experiment.Data.Sources[0].Shards
+			case slices.Contains(prepare.Names(), location):
+				if location, err = prepare.Ensure(ctx, prepare.Config{Name: location}, prepare.Options{Offline: s.options.offline, Progress: s.progress}); err != nil {
+					return nil, fmt.Errorf("task %s: %w", task.Name, err)
+				}
 			}
 			set, err := eval.OpenShards(ctx, location, task.Split)
 			if err != nil {

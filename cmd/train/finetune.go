@@ -13,12 +13,46 @@ import (
 	"tandem/checkpoints/foreign"
 	"tandem/embed"
 	"tandem/eval"
+	"tandem/internal/atomicfile"
 	"tandem/train/tune"
 )
 
 // finalName is where a fine-tuning leaves the model it arrived at: the best checkpoint, interpolated where that was asked
 // for.
 const finalName = "final"
+
+// tuningName is what a fine-tuning came to, for tables: unlike report.json it holds what differs from run to run.
+const tuningName = "tuning.json"
+
+// tuningSummary is tuning.json. Shares are of 1, the guard's null without guard tasks.
+type tuningSummary struct {
+	Init         string   `json:"init"`
+	Alpha        float64  `json:"alpha"`
+	Step         int64    `json:"step"`
+	TargetBefore float64  `json:"target_before"`
+	TargetTuned  float64  `json:"target_tuned"`
+	TargetTaken  float64  `json:"target_taken"`
+	GuardBefore  *float64 `json:"guard_before"`
+	GuardTuned   *float64 `json:"guard_tuned"`
+	GuardTaken   *float64 `json:"guard_taken"`
+	Trained      int      `json:"trained"`
+	Parameters   int      `json:"parameters"`
+	Seconds      float64  `json:"seconds"`
+	PeakBytes    int64    `json:"peak_bytes"`
+}
+
+func summaryOf(t *eval.Tuning, parameters int) tuningSummary {
+	before, after, taken := t.Before(), t.After(), t.Taken()
+	s := tuningSummary{
+		Init: t.Init, Alpha: taken.Alpha, Step: t.BestStep, Trained: t.Trained, Parameters: parameters, Seconds: t.Seconds, PeakBytes: t.PeakBytes,
+		TargetBefore: before.Target(), TargetTuned: after.Target(), TargetTaken: taken.Target(),
+	}
+	if len(before.Guards) > 0 {
+		b, a, k := before.Guard(), after.Guard(), taken.Guard()
+		s.GuardBefore, s.GuardTuned, s.GuardTaken = &b, &a, &k
+	}
+	return s
+}
 
 // ends are the two models of a fine-tuning and a third to put others into.
 type ends struct {
@@ -75,6 +109,9 @@ func (s *session) finishTuning(ctx context.Context, report *eval.Report) (*embed
 		return nil, err
 	}
 	report.Tuning = t
+	if err := atomicfile.Write(filepath.Join(s.dir, tuningName), 0o644, jsonWriter(summaryOf(t, s.experiment.Model.NumParams()))); err != nil {
+		return nil, err
+	}
 	for _, line := range t.Lines() {
 		s.progress.Linef("%s", line)
 	}
