@@ -157,18 +157,25 @@ func (s *session) findState() error {
 	return nil
 }
 
-// prepareData builds the data set that the recipe names, if its shards are not there.
-func (s *session) prepareData(ctx context.Context) error {
+// prepareData builds the data set that the recipe names, if its shards are not there, and those that its sources name.
+func (s *session) prepareData(ctx context.Context) (err error) {
 	d := &s.experiment.Data
-	if len(d.Sources) > 0 {
-		return nil
+	if len(d.Sources) == 0 {
+		d.Sources = []data.SourceConfig{{Shards: s.experiment.Dataset.Name}}
+		*d = d.WithDefaults()
 	}
-	dir, err := prepare.Ensure(ctx, s.experiment.Dataset, prepare.Options{Offline: s.options.offline, Progress: s.progress})
-	if err != nil {
-		return err
+	for i, source := range d.Sources {
+		config := s.experiment.Dataset
+		if config.Name != source.Shards {
+			config = prepare.Config{Name: source.Shards}
+		}
+		if !slices.Contains(prepare.Names(), source.Shards) {
+			continue
+		}
+		if d.Sources[i].Shards, err = prepare.Ensure(ctx, config, prepare.Options{Offline: s.options.offline, Progress: s.progress}); err != nil {
+			return err
+		}
 	}
-	d.Sources = []data.SourceConfig{{Shards: dir}}
-	*d = d.WithDefaults()
 	return nil
 }
 
