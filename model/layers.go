@@ -22,6 +22,8 @@ type Run struct {
 	DType dtypes.DType
 	// Rng is the state that patch dropout draws from, as graph.RNGStateFromSeed makes it.
 	Rng *Node
+	// PatchNoise is [B, patches] uniform random numbers for patch dropout; nil: drawn from Rng.
+	PatchNoise *Node
 	// AdapterDropout is the share of the inputs of low-rank adapters that training drops (AddAdapters).
 	AdapterDropout float64
 	// Rematerialise recomputes each block's inside during the backward pass instead of keeping it.

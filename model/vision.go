@@ -109,7 +109,10 @@ func (v VisionConfig) dropPatches(x *Node, run *Run) *Node {
 	}
 	batch, patches := x.Shape().Dim(0), v.Grid()*v.Grid()
 	keep := max(1, int(float64(patches)*(1-v.PatchDropout)))
-	_, noise := RandomUniform(run.Rng, shapes.Make(dtypes.Float32, batch, patches))
+	noise := run.PatchNoise
+	if noise == nil {
+		_, noise = RandomUniform(run.Rng, shapes.Make(dtypes.Float32, batch, patches))
+	}
 	_, chosen := BottomK(noise, keep, -1) // [B, keep]
 	first := patches
 	kept := x

@@ -165,6 +165,15 @@ func (o *AdamW) NumTrainable() int {
 	return n
 }
 
+// Paths are the paths of the parameters that get gradients, in the order of Trainable.
+func (o *AdamW) Paths() []string {
+	paths := make([]string, len(o.targets))
+	for i, t := range o.targets {
+		paths[i] = t.path
+	}
+	return paths
+}
+
 // Trainable are the graph values of the parameters that get gradients, in a fixed order.
 func (o *AdamW) Trainable(g *Graph) []*Node {
 	nodes := make([]*Node, len(o.targets))

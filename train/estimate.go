@@ -15,7 +15,9 @@ type Memory struct {
 }
 
 // Total is the sum.
-func (m Memory) Total() int64 { return m.Weights + m.Gradients + m.Optimiser + m.Activations + m.Updates }
+func (m Memory) Total() int64 {
+	return m.Weights + m.Gradients + m.Optimiser + m.Activations + m.Updates
+}
 
 const floatBytes = 4
 

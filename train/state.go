@@ -66,9 +66,10 @@ func (t *Trainer) save() error {
 // variables are the tensors of a checkpoint: the model's, and the optimiser's state.
 func (t *Trainer) variables() (weights, moments []*gml.Variable) {
 	for v := range t.Stepper.Store().IterVariables() {
-		if strings.HasPrefix(v.Path(), "/"+optim.StateScope) {
+		switch {
+		case strings.HasPrefix(v.Path(), "/"+optim.StateScope):
 			moments = append(moments, v)
-		} else {
+		case !strings.HasPrefix(v.Path(), "/"+sumScope):
 			weights = append(weights, v)
 		}
 	}

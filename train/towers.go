@@ -27,8 +27,8 @@ func adapterInfos(c model.Config, store *gml.Store) []optim.ParamInfo {
 
 // encode runs both towers: images [B, S, S, 3] and tokens [B, L], or for either the rows [B, E] that a frozen tower made
 // of them before, → rows on the unit sphere.
-func (s *Stepper) encode(scope *gml.Scope, images, tokens, rng *Node) (imagesBE, textsBE *Node) {
-	run := model.Run{Training: true, DType: s.DType, Rng: rng, Rematerialise: s.Rematerialise, AdapterDropout: s.AdapterDropout}
+func (s *Stepper) encode(scope *gml.Scope, images, tokens, rng, noise *Node) (imagesBE, textsBE *Node) {
+	run := model.Run{Training: true, DType: s.DType, Rng: rng, PatchNoise: noise, Rematerialise: s.Rematerialise, AdapterDropout: s.AdapterDropout}
 	imagesBE, textsBE = images, tokens
 	if images.Rank() == 4 {
 		run.Training = !TowerFrozen(s.store, imageTower)
@@ -89,32 +89,29 @@ func blockIndex(path, tower string, layers int) (int, bool) {
 	}
 }
 
-// inputs are a batch's images [B, S, S, 3] and tokens [B, L], cut to a compiled length, or the rows [B, E] that stand for
-// them.
-func (s *Stepper) inputs(in Input) (images, tokens *tensors.Tensor, batch int, err error) {
+// checkedBatch finds the size of an input, of which images and texts may each be pixels and tokens, or rows.
+func (s *Stepper) checkedBatch(in Input) (*batch, error) {
 	side, context, dim := s.Model.Vision.ImageSize, s.Model.Text.Context, s.Model.EmbedDim
-	batch = len(in.Tokens) / context
+	b := &batch{images: in.Images, imageRows: in.ImageRows, textRows: in.TextRows, dim: dim, side: side, size: len(in.Tokens) / context}
 	if in.TextRows != nil {
-		batch = len(in.TextRows) / dim
+		b.size = len(in.TextRows) / dim
 	}
-	pixels := batch * side * side * 3
 	switch {
-	case batch == 0 || in.TextRows == nil && len(in.Tokens) != batch*context || in.ImageRows == nil && len(in.Images) != pixels:
-		return nil, nil, 0, fmt.Errorf("batch of %d pixel bytes and %d tokens does not fit %d×%d images and context %d",
+	case b.size == 0 || in.TextRows == nil && len(in.Tokens) != b.size*context || in.ImageRows == nil && len(in.Images) != b.size*side*side*3:
+		return nil, fmt.Errorf("batch of %d pixel bytes and %d tokens does not fit %d×%d images and context %d",
 			len(in.Images), len(in.Tokens), side, side, context)
-	case in.TextRows != nil && len(in.TextRows) != batch*dim || in.ImageRows != nil && len(in.ImageRows) != batch*dim:
-		return nil, nil, 0, fmt.Errorf("batch of %d numbers for images and %d for texts does not fit rows of %d", len(in.ImageRows), len(in.TextRows), dim)
+	case in.TextRows != nil && len(in.TextRows) != b.size*dim || in.ImageRows != nil && len(in.ImageRows) != b.size*dim:
+		return nil, fmt.Errorf("batch of %d numbers for images and %d for texts does not fit rows of %d", len(in.ImageRows), len(in.TextRows), dim)
 	}
-	if in.ImageRows != nil {
-		images = tensors.FromFlatDataAndDimensions(in.ImageRows, batch, dim)
-	} else {
-		images = tensors.FromFlatDataAndDimensions(in.Images, batch, side, side, 3)
+	return b, nil
+}
+
+// rowsOf are rows from … to as a tensor; nil without rows.
+func rowsOf(rows []float32, dim, from, to int) *tensors.Tensor {
+	if rows == nil {
+		return nil
 	}
-	if in.TextRows != nil {
-		return images, tensors.FromFlatDataAndDimensions(in.TextRows, batch, dim), batch, nil
-	}
-	length := s.Model.Text.CutLength(in.Longest)
-	return images, tensors.FromFlatDataAndDimensions(cutTokens(in.Tokens, context, length), batch, length), batch, nil
+	return tensors.FromFlatDataAndDimensions(rows[from*dim:to*dim], to-from, dim)
 }
 
 // FrozenTowers reports which towers training changes nothing of.
@@ -122,24 +119,26 @@ func (s *Stepper) FrozenTowers() (image, text bool) {
 	return TowerFrozen(s.store, imageTower), TowerFrozen(s.store, textTower)
 }
 
-// graphWithExtras is graph with the inputs that only some steps have.
-func (s *Stepper) graphWithExtras(scope *gml.Scope, in []*Node) *Node {
-	s.extras = in[5:]
-	return s.graph(scope, in[0], in[1], in[2], in[3], in[4])
-}
-
 // withTeacher adds the teacher's rows to what the loss sees.
-func (s *Stepper) withTeacher(b loss.Batch) loss.Batch {
+func (s *Stepper) withTeacher(b loss.Batch, rows []*Node) loss.Batch {
 	if s.Loss.Distill != nil {
-		b.TeacherImages, b.TeacherTexts, b.TeacherScale = s.extras[0], s.extras[1], s.TeacherScale
+		b.TeacherImages, b.TeacherTexts, b.TeacherScale = rows[0], rows[1], s.TeacherScale
 	}
 	return b
 }
 
-// teacherArguments appends the teacher's rows to a step's arguments.
-func (s *Stepper) teacherArguments(args []any, in Input, batch int) ([]any, error) {
+// teacherLayouts are the layouts of a step's last inputs, the teacher's rows.
+func (s *Stepper) teacherLayouts() []layout {
 	if s.Loss.Distill == nil {
-		return args, nil
+		return nil
+	}
+	return []layout{split, split}
+}
+
+// teacherArguments are the teacher's rows of images and texts, nil without a teacher.
+func (s *Stepper) teacherArguments(in Input, batch int) (args []*tensors.Tensor, err error) {
+	if s.Loss.Distill == nil {
+		return nil, nil
 	}
 	for _, rows := range [][]float32{in.TeacherImages, in.TeacherTexts} {
 		if len(rows) == 0 || len(rows)%batch != 0 {

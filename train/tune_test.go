@@ -184,9 +184,13 @@ func TestAdaptersResumeAndMerge(t *testing.T) {
 func TestFrozenTowerHasNoBackwardPass(t *testing.T) {
 	products := func(c tune.Config) (n int) {
 		s := newTuned(t, t.TempDir(), 1, c).Stepper
-		batch, _ := s.arguments(mustNext(t), optim.Curve{}, 0, 1)
+		b, err := s.newBatch(mustNext(t), optim.Curve{}, 0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pixels, tokens := b.inputs(0, b.size)
 		exec, err := gml.NewExec(backendtest.Go(t), s.store, func(scope *gml.Scope, in []*Node) *Node {
-			images, texts := s.encode(scope, in[0], in[1], in[4])
+			images, texts := s.encode(scope, in[0], in[1], in[3], in[4])
 			scale, bias := s.Model.Temperature(scope, in[0].Graph())
 			value := s.Loss.Compute(loss.Batch{Images: images, Texts: texts, Scale: scale, Bias: bias, Keys: in[2]})
 			gradients := Gradient(value, s.adam.Trainable(in[0].Graph())...)
@@ -196,7 +200,7 @@ func TestFrozenTowerHasNoBackwardPass(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := exec.Call(batch...); err != nil {
+		if _, err := exec.Call(pixels, tokens, b.keys, b.rng, b.noiseOf(0, b.size)); err != nil {
 			t.Fatal(err)
 		}
 		return n

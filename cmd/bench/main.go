@@ -51,6 +51,7 @@ type options struct {
 	preload  string
 	prefix   string
 	forget   bool
+	cache    bool
 	offline  bool
 	verbose  bool
 }
@@ -91,7 +92,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.backend, "backend", "auto", "auto, xla:cpu, xla:cuda, xla:tpu or go")
 	flags.IntVar(&o.devices, "devices", 0, "train on `N` devices")
 	flags.IntVar(&o.chunk, "chunk", 0, "pairs in memory at a time (train.chunk)")
-	flags.IntVar(&o.block, "block", 0, "columns of the loss in memory at a time (train.loss_block)")
+	flags.IntVar(&o.block, "block", 0, "images of the loss in memory at a time (loss.block)")
 	flags.BoolVar(&o.remat, "rematerialise", false, "recompute blocks in the backward pass")
 	flags.StringVar(&o.infer, "infer", "", "measure encoding of `images` or texts instead of training")
 	flags.StringVar(&o.captions, "captions", "full", "length of the random captions: full (as the peers' scripts) or real (median 12 tokens)")
@@ -103,6 +104,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.preload, "preload", "", "allocator `library` put in front of the peers, with -peers")
 	flags.StringVar(&o.prefix, "prefix", "", "`command` put in front of every program with -peers, for example \"taskset -c 0,1\"")
 	flags.BoolVar(&o.forget, "forget-memory", false, "give a step's memory back to the kernel after it, as a program without backend.Options.KeepMemory does")
+	flags.BoolVar(&o.cache, "cache", false, "take compiled programs from the cache and keep them there, as training does")
 	flags.BoolVar(&o.offline, "offline", false, "never download anything")
 	flags.BoolVar(&o.verbose, "v", false, "print errors with everything known about them")
 	flags.Usage = func() {
@@ -160,7 +162,7 @@ func (o *options) complete(rest []string) error {
 
 // single measures this program and prints the result.
 func single(ctx context.Context, o options, stdout io.Writer, p *progress.Reporter) error {
-	b, err := backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, Devices: o.devices, KeepMemory: !o.forget})
+	b, err := backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, Devices: o.devices, KeepMemory: !o.forget, KeepCompiled: o.cache})
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,8 @@ func dtype(o options) dtypes.DType {
 func trainingWorkload(o options, b compute.Backend, store *gml.Store, inputs []train.Input) (workload, error) {
 	oc := optim.Config{}.WithDefaults()
 	stepper, err := train.NewStepper(b, store, train.Stepper{
-		Model: o.model, Loss: loss.Config{}.WithDefaults(), Optim: oc, DType: dtype(o), Rematerialise: o.remat,
+		Model: o.model, Loss: loss.Config{Block: o.block}.WithDefaults(), Optim: oc, DType: dtype(o), Rematerialise: o.remat,
+		Chunk: o.chunk, Devices: o.devices,
 	})
 	if err != nil {
 		return workload{}, err

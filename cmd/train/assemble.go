@@ -78,6 +78,7 @@ func (s *session) newStepper() (*train.Stepper, error) {
 	}
 	step := train.Stepper{
 		Model: e.Model.Config, Loss: e.Loss, Optim: e.Optim, DType: e.Train.DType(), Rematerialise: e.Train.Rematerialise, Norms: e.Train.Norms,
+		Chunk: e.Train.Chunk, Devices: s.options.devices,
 	}
 	if err := step.Tune(store, e.Tune, e.Train.Seed); err != nil {
 		return nil, fault.User(err)
