@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,7 @@ import (
 	"tandem/model"
 	"tandem/optim"
 	"tandem/train"
+	"tandem/train/tune"
 )
 
 // Experiment is everything that decides a training.
@@ -30,6 +32,14 @@ type Experiment struct {
 	// Base is the recipe that this one changes.
 	Base string `yaml:"base,omitempty" json:"base,omitempty"`
 	Name string `yaml:"name" json:"name"`
+
+	// Init is a model to start from: a directory of any format, a run, or hf://org/name. The model, its preprocessing and
+	// its tokenizer come from there; of the model section count only vision.image_size and text.context (positions are
+	// resized), vision.patch_dropout and text.lengths.
+	Init string      `yaml:"init,omitempty" json:"init,omitempty"`
+	Tune tune.Config `yaml:"tune,omitempty" json:"tune"`
+	// Teacher is the model that loss.distill learns from, named as Init is.
+	Teacher string `yaml:"teacher,omitempty" json:"teacher,omitempty"`
 
 	Dataset    prepare.Config         `yaml:"dataset,omitempty" json:"dataset"`
 	Model      ModelConfig            `yaml:"model" json:"model"`
@@ -40,6 +50,9 @@ type Experiment struct {
 	Optim      optim.Config           `yaml:"optim,omitempty" json:"optim"`
 	Train      train.Config           `yaml:"train" json:"train"`
 	Eval       EvalConfig             `yaml:"eval,omitempty" json:"eval"`
+
+	// LRRange is the range of optim.lr in which the recipe was measured; train -check warns of anything else.
+	LRRange [2]float64 `yaml:"lr_range,omitempty" json:"lr_range,omitempty"`
 }
 
 // ModelConfig is a model.Config that may start from a built-in one.
@@ -62,6 +75,28 @@ type EvalConfig struct {
 	// or a suite's name, or a file.
 	Hook  []string `yaml:"hook,omitempty" json:"hook,omitempty"`
 	Final []string `yaml:"final,omitempty" json:"final,omitempty"`
+
+	// Guard lists the tasks that a fine-tuning should not lose; the report sets them against Final, before and after.
+	Guard []string `yaml:"guard,omitempty" json:"guard,omitempty"`
+	// Select chooses the best checkpoint, on data that nothing else is judged by.
+	Select *Select `yaml:"select,omitempty" json:"select,omitempty"`
+	// Wise interpolates between the initial and the fine-tuned weights (WiSE-FT: Wortsman et al., 2022).
+	Wise *Wise `yaml:"wise,omitempty" json:"wise,omitempty"`
+}
+
+// Select names a metric, measured every train.eval_every.
+type Select struct {
+	Task   string `yaml:"task" json:"task"`
+	Metric string `yaml:"metric,omitempty" json:"metric,omitempty"` // default: the task's first
+	// Patience ends the training after that many measurements without a new best; 0 never does.
+	Patience int `yaml:"patience,omitempty" json:"patience,omitempty"`
+}
+
+// Wise is a sweep over the weight α of the fine-tuned parameters. The smallest α counts whose metric on Select's task is
+// within Tolerance of the best.
+type Wise struct {
+	Alphas    []float64 `yaml:"alphas,omitempty" json:"alphas"`       // default 0, 0.1, … 1
+	Tolerance float64   `yaml:"tolerance,omitempty" json:"tolerance"` // default 0.01: one point
 }
 
 //go:embed recipes/*.yaml
@@ -98,8 +133,13 @@ func Load(nameOrPath string, assignments ...string) (Experiment, error) {
 	if err := strictyaml.DecodeInto(nameOrPath, merged, &e); err != nil {
 		return Experiment{}, err
 	}
-	e = e.withDefaults()
-	if err := e.Validate(); err != nil {
+	if e.Init == "" {
+		e = e.withDefaults()
+		err = e.Validate()
+	} else {
+		err = e.validateTuning() // the rest once the model is known (Adopt)
+	}
+	if err != nil {
 		return Experiment{}, fault.Userf("%s: %w", nameOrPath, err)
 	}
 	return e, nil
@@ -189,6 +229,8 @@ func (e Experiment) withDefaults() Experiment {
 	}
 	e.Data.Image = e.Data.Image.WithDefaults()
 	e.Data = e.Data.WithDefaults()
+	e.Tune = e.Tune.WithDefaults()
+	e.Eval = e.Eval.withDefaults()
 	e.Loss = e.Loss.WithDefaults()
 	e.Optim = e.Optim.WithDefaults()
 	e.Train = e.Train.WithDefaults()
@@ -212,6 +254,8 @@ func (e Experiment) Validate() error {
 		return fmt.Errorf("tokenizer.vocab %d and model.text.vocab %d differ", e.Tokenizer.Vocab, e.Model.Text.Vocab)
 	case e.Data.Image.Size != e.Model.Vision.ImageSize:
 		return fmt.Errorf("data.image.size %d and model.vision.image_size %d differ", e.Data.Image.Size, e.Model.Vision.ImageSize)
+	case e.Data.Batch < 2:
+		return fmt.Errorf("data.batch is %d: a contrastive loss needs at least 2 pairs to tell apart", e.Data.Batch)
 	case e.Train.Chunk > 0 && e.Data.Batch%e.Train.Chunk != 0:
 		return fmt.Errorf("train.chunk %d does not divide data.batch %d", e.Train.Chunk, e.Data.Batch)
 	case e.Train.Chunk > 0 && e.Model.Vision.Kind == model.ResNet:
@@ -219,7 +263,7 @@ func (e Experiment) Validate() error {
 	case e.Loss.Name == loss.SigLIP && e.Model.LogitBiasInit == nil:
 		return fmt.Errorf("loss.name siglip needs model.logit_bias_init (SigLIP's is -10)")
 	}
-	return firstError(e.Model.Config.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData)
+	return firstError(e.Model.Config.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData, e.validateTuning)
 }
 
 // validateData checks the data section; its sources may still be open where a data set is to be built.
@@ -241,12 +285,20 @@ func firstError(checks ...func() error) error {
 	return nil
 }
 
-// free lists the keys that may change between a run and its resumption: they change no weight beyond rounding.
+// free lists the keys, and what lies below them, that may change between a run and its resumption: they change no weight
+// beyond rounding.
 var free = []string{
-	"base", "name", "eval.hook", "eval.final",
+	"base", "name", "eval", "lr_range",
 	"train.save_every", "train.eval_every", "train.keep", "train.keep_every", "train.max_bad_steps", "train.norms",
 	"train.chunk", "train.rematerialise", "loss.block",
 	"data.workers", "data.prefetch", "data.cache.bytes",
+}
+
+func isFree(key string) bool {
+	return slices.ContainsFunc(free, func(f string) bool {
+		rest, ok := strings.CutPrefix(key, f)
+		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
 }
 
 // Identity is the part of the configuration that decides weights and data, flattened to dotted keys and printed values.
@@ -261,9 +313,7 @@ func (e Experiment) Identity() (map[string]string, error) {
 	}
 	flat := map[string]string{}
 	flatten("", tree, flat)
-	for _, key := range free {
-		delete(flat, key)
-	}
+	maps.DeleteFunc(flat, func(key, _ string) bool { return isFree(key) })
 	return flat, nil
 }
 

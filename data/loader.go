@@ -34,6 +34,8 @@ type Options struct {
 	Rank, Ranks int
 	// Quarantine is the file that lists unusable rows; "" keeps no list.
 	Quarantine string
+	// SkipImages leaves the images alone: batches have none. For training on rows that were computed before.
+	SkipImages bool
 	// Log is told what the reading of remote shards is waiting for; may be nil.
 	Log func(format string, args ...any)
 }
@@ -47,6 +49,8 @@ type Loader struct {
 	context   int
 	rank      int64
 	ranks     int64
+
+	skipImages bool
 
 	sources    []loaderSource
 	order      *order
@@ -83,7 +87,7 @@ func Open(ctx context.Context, c Config, o Options) (*Loader, error) {
 	if o.Rank < 0 || o.Rank >= o.Ranks || o.Context < 2 || o.Tokenizer == nil {
 		return nil, fmt.Errorf("data.Open: rank %d of %d, context %d, tokenizer %v", o.Rank, o.Ranks, o.Context, o.Tokenizer)
 	}
-	l := &Loader{config: c, tokenizer: o.Tokenizer, context: o.Context, rank: int64(o.Rank), ranks: int64(o.Ranks), groups: newGroups(groupCacheBytes)}
+	l := &Loader{config: c, tokenizer: o.Tokenizer, context: o.Context, rank: int64(o.Rank), ranks: int64(o.Ranks), skipImages: o.SkipImages, groups: newGroups(groupCacheBytes)}
 	if c.Cache.Bytes > 0 {
 		l.pictures = newPictures(c.Cache.Bytes)
 	}
@@ -228,7 +232,11 @@ func (l *Loader) takeBatch() *Batch {
 		l.free = l.free[:n-1]
 		return b
 	}
-	return newBatch(l.config.Batch, l.config.Image.Size, l.context)
+	side := l.config.Image.Size
+	if l.skipImages {
+		side = 0
+	}
+	return newBatch(l.config.Batch, side, l.context)
 }
 
 // Next returns the next batch. It waits until one is ready. After an error, other than of ctx, every call returns it.

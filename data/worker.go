@@ -97,6 +97,9 @@ func (w *worker) pair(b *Batch, i int, g int64, at place) error {
 		return err
 	}
 	b.Rows[i] = RowID{at.source, at.row}
+	if w.l.skipImages {
+		return nil
+	}
 	return w.image(b.image(i), g, at, h.File, group, row)
 }
 

@@ -18,6 +18,8 @@ type Report struct {
 	Model    map[string]string `json:"model"` // what it is: checkpoint, step, parameters, tokenizer
 	Manifest *Manifest         `json:"manifest,omitempty"`
 	Results  []Result          `json:"results"`
+	// Tuning is set for a fine-tuned model.
+	Tuning *Tuning `json:"tuning,omitempty"`
 	// Curve is the training's course, if known.
 	Curve []CurvePoint `json:"-"`
 }

@@ -33,6 +33,14 @@ type Config struct {
 	// Block computes the loss for this many images at a time, so that the [B, B] matrix of similarities never exists: the
 	// result is the same. 0 computes it at once.
 	Block int `yaml:"block,omitempty" json:"block,omitempty"`
+
+	// Distill adds what a teacher makes of the same pairs.
+	Distill *Distill `yaml:"distill,omitempty" json:"distill,omitempty"`
+
+	// ScalePull adds ScalePull·(ln scale − ln ScaleTarget)²: on few data the temperature runs to its bound otherwise.
+	// ScaleTarget is an exp(logit_scale); 0 means the initial model's.
+	ScalePull   float64 `yaml:"scale_pull,omitempty" json:"scale_pull,omitempty"`
+	ScaleTarget float64 `yaml:"scale_target,omitempty" json:"scale_target,omitempty"`
 }
 
 // WithDefaults fills the fields that zero leaves open.
@@ -43,6 +51,7 @@ func (c Config) WithDefaults() Config {
 	if c.Duplicates == "" {
 		c.Duplicates = DuplicatesIgnore
 	}
+	c.Distill = c.Distill.withDefaults()
 	return c
 }
 
@@ -59,8 +68,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("loss.block must not be negative: %d", c.Block)
 	case c.Name == SigLIP && c.LabelSmoothing != 0:
 		return fmt.Errorf("loss.label_smoothing does not go with siglip")
+	case c.ScalePull < 0 || c.ScaleTarget < 0:
+		return fmt.Errorf("loss.scale_pull and loss.scale_target must not be negative: %g, %g", c.ScalePull, c.ScaleTarget)
 	}
-	return nil
+	return c.Distill.validate()
 }
 
 // Batch is what a loss sees. Legend: B rows, E embedding.
@@ -69,10 +80,27 @@ type Batch struct {
 	Scale         *Node // scalar: exp(logit_scale)
 	Bias          *Node // scalar or nil: logit_bias
 	Keys          *Node // [B] integers, equal for duplicates; only read when Config.Duplicates asks
+
+	// The teacher's rows for the same images and texts, [B, D] on the unit sphere, and its exp(logit_scale); only read
+	// when Config.Distill asks.
+	TeacherImages, TeacherTexts *Node
+	TeacherScale                float64
 }
 
 // Compute is the loss of a batch, a scalar.
 func (c Config) Compute(b Batch) *Node {
+	value := c.contrastive(b)
+	if c.Distill != nil {
+		value = Add(value, MulScalar(c.Distill.compute(b), c.Distill.Weight))
+	}
+	if c.ScalePull > 0 {
+		value = Add(value, c.pull(b.Scale))
+	}
+	return value
+}
+
+// contrastive is the loss of the batch's own pairs.
+func (c Config) contrastive(b Batch) *Node {
 	if batch := b.Images.Shape().Dim(0); c.BlockRows(batch) < batch {
 		value, gradients := c.ComputeBlocked(b)
 		return withGradients(value, b, gradients)

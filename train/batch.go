@@ -15,8 +15,12 @@ import (
 
 // batch is a step's input, checked, with what all of its graphs share as tensors.
 type batch struct {
-	images        []uint8 // [size, side, side, 3]
-	tokens        []int32 // [size, length]
+	images        []uint8   // [size, side, side, 3]
+	tokens        []int32   // [size, length]
+	imageRows     []float32 // [size, dim] in place of images, or nil
+	textRows      []float32
+	dim           int
+	teacher       []*tensors.Tensor // its rows of images and texts, or none
 	noise         []float32
 	size, side    int
 	length, patch int // of a row of tokens; of noise
@@ -26,17 +30,15 @@ type batch struct {
 
 // newBatch checks the input, cuts its tokens to a compiled length, and draws the random numbers of the step.
 func (s *Stepper) newBatch(in Input, curve optim.Curve, step, seed int64) (*batch, error) {
-	side, context := s.Model.Vision.ImageSize, s.Model.Text.Context
-	b := &batch{images: in.Images, side: side, size: len(in.Images) / (side * side * 3)}
-	if b.size == 0 || len(in.Images) != b.size*side*side*3 || len(in.Tokens) != b.size*context {
-		return nil, fmt.Errorf("batch of %d pixel bytes and %d tokens does not fit %d×%d images and context %d",
-			len(in.Images), len(in.Tokens), side, side, context)
+	b, err := s.checkedBatch(in)
+	if err != nil {
+		return nil, err
 	}
 	if err := s.checkSize(b.size); err != nil {
 		return nil, err
 	}
 	b.length = s.Model.Text.CutLength(in.Longest)
-	b.tokens = cutTokens(in.Tokens, context, b.length)
+	b.tokens = cutTokens(in.Tokens, s.Model.Text.Context, b.length)
 	keys := in.Keys
 	if keys == nil {
 		keys = distinct(b.size)
@@ -44,8 +46,10 @@ func (s *Stepper) newBatch(in Input, curve optim.Curve, step, seed int64) (*batc
 	hyper := s.Optim.Hyper(curve, step)
 	b.keys = tensors.FromFlatDataAndDimensions(keys, b.size)
 	b.hyper = tensors.FromFlatDataAndDimensions(hyper[:], len(hyper))
-	var err error
 	if b.rng, err = RNGStateFromSeed(seed); err != nil {
+		return nil, err
+	}
+	if b.teacher, err = s.teacherArguments(in, b.size); err != nil {
 		return nil, err
 	}
 	return b, s.drawNoise(b)
@@ -53,9 +57,14 @@ func (s *Stepper) newBatch(in Input, curve optim.Curve, step, seed int64) (*batc
 
 // inputs are rows from … to of images and tokens as tensors.
 func (b *batch) inputs(from, to int) (images, tokens *tensors.Tensor) {
-	pixels := b.side * b.side * 3
-	images = tensors.FromFlatDataAndDimensions(b.images[from*pixels:to*pixels], to-from, b.side, b.side, 3)
-	return images, tensors.FromFlatDataAndDimensions(b.tokens[from*b.length:to*b.length], to-from, b.length)
+	images, tokens = rowsOf(b.imageRows, b.dim, from, to), rowsOf(b.textRows, b.dim, from, to)
+	if pixels := b.side * b.side * 3; images == nil {
+		images = tensors.FromFlatDataAndDimensions(b.images[from*pixels:to*pixels], to-from, b.side, b.side, 3)
+	}
+	if tokens == nil {
+		tokens = tensors.FromFlatDataAndDimensions(b.tokens[from*b.length:to*b.length], to-from, b.length)
+	}
+	return images, tokens
 }
 
 // noiseOf are rows from … to of patch dropout's random numbers; without patch dropout a column that nobody reads.

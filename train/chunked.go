@@ -34,6 +34,8 @@ func (s *Stepper) checkMode() error {
 		return errors.New("the chunk and the number of devices must not be negative")
 	case s.Chunk > 0 && len(s.buffers) > 0:
 		return errors.New("train.chunk does not go with batch norm, whose statistics are those of the whole batch: use a vision transformer, or train.chunk=0")
+	case s.Chunk > 0 && (s.Loss.Distill != nil || s.Loss.ScalePull > 0):
+		return errors.New("train.chunk does not go with loss.distill and loss.scale_pull: set train.chunk=0")
 	case s.Chunk > 0 && s.AdapterDropout > 0:
 		return errors.New("train.chunk does not go with the dropout of adapters: set tune.lora.dropout=0 or train.chunk=0")
 	}

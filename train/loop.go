@@ -110,11 +110,24 @@ func (t *Trainer) Run(ctx context.Context) error {
 		if stopping {
 			return ErrInterrupted
 		}
-		if err := t.runHooks(ctx, last); err != nil {
+		if err := t.runHooks(ctx, last); errors.Is(err, ErrEnough) {
+			return t.stopEarly(saved)
+		} else if err != nil {
 			return t.fail(ctx, err)
 		}
 	}
 	return nil
+}
+
+// ErrEnough is what a hook returns to end a training early, with its numbers: it has seen enough.
+var ErrEnough = errors.New("training ended early")
+
+// stopEarly ends a run that a hook wants ended; saved is the step of the newest checkpoint.
+func (t *Trainer) stopEarly(saved int64) error {
+	if saved == t.state.Step {
+		return t.Log.Flush()
+	}
+	return t.save()
 }
 
 // diverged says what happened and what helps.
@@ -179,11 +192,15 @@ func (t *Trainer) runHooks(ctx context.Context, last bool) error {
 		}
 		t.clock.lap()
 		values, err := h.Run(ctx, t.state.Step)
-		if err != nil {
+		enough := errors.Is(err, ErrEnough)
+		if err != nil && !enough {
 			return fmt.Errorf("%s after step %d: %w", h.Name, t.state.Step, err)
 		}
 		if err := t.Log.Event(h.Name, t.state.Step, t.clock.lap(), values); err != nil {
 			return err
+		}
+		if enough {
+			return ErrEnough
 		}
 	}
 	return nil

@@ -37,6 +37,8 @@ type Stepper struct {
 	// Chunk, if not 0, keeps the activations of only this many pairs in memory at a time (chunked.go). The result is that
 	// of the whole batch.
 	Chunk int
+	// TeacherScale is the teacher's exp(logit_scale), for loss.distill.
+	TeacherScale float64
 
 	store   *gml.Store
 	adam    *optim.AdamW
@@ -58,6 +60,10 @@ type Input struct {
 	Keys   []int32 // [B]: rows with equal keys are the same caption (or label); nil: all differ
 	// Longest is the number of tokens of the longest caption; the graph may be run on shorter texts.
 	Longest int
+	// ImageRows and TextRows [B, E] stand for Images and Tokens where a frozen tower's rows were computed before.
+	ImageRows, TextRows []float32
+	// TeacherImages and TeacherTexts [B, D] are the rows of the teacher that loss.distill learns from.
+	TeacherImages, TeacherTexts []float32
 }
 
 // Metrics are what a step reports.
@@ -109,8 +115,8 @@ func (s *Stepper) prepare(backend compute.Backend) (err error) {
 		return err
 	}
 	s.once, err = s.newRunner(backend, "training step", func(scope *gml.Scope, in []*Node) []*Node {
-		return []*Node{s.graph(scope, in[0], in[1], in[2], in[3], in[4], in[5])}
-	}, split, split, whole, whole, whole, split)
+		return []*Node{s.graph(scope, in[0], in[1], in[2], in[3], in[4], in[5], in[6:])}
+	}, append([]layout{split, split, whole, whole, whole, split}, s.teacherLayouts()...)...)
 	return err
 }
 
@@ -121,13 +127,13 @@ func (s *Stepper) Store() *gml.Store { return s.store }
 func (s *Stepper) NumTrainable() int { return s.adam.NumTrainable() }
 
 // graph is the whole step. Legend: B batch, S image side, L text length, E embedding.
-func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng, noise *Node) *Node {
+func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng, noise *Node, teacher []*Node) *Node {
 	defer s.building()()
 	g := images.Graph()
 	before := valuesOf(s.buffers, g)
 	imagesBE, textsBE := s.encode(scope, images, tokens, rng, noise)
 	scale, bias := s.Model.Temperature(scope, g)
-	value := s.Loss.Compute(loss.Batch{Images: imagesBE, Texts: textsBE, Scale: scale, Bias: bias, Keys: keys})
+	value := s.Loss.Compute(s.withTeacher(loss.Batch{Images: imagesBE, Texts: textsBE, Scale: scale, Bias: bias, Keys: keys}, teacher))
 
 	gradients := Gradient(value, s.adam.Trainable(g)...)
 	health := s.adam.Update(value, hyper, gradients, s.Norms)
@@ -213,7 +219,7 @@ func (s *Stepper) Step(in Input, curve optim.Curve, step, seed int64) (Metrics, 
 
 func (s *Stepper) stepAtOnce(b *batch) (*tensors.Tensor, error) {
 	images, tokens := b.inputs(0, b.size)
-	outputs, err := s.once.call(images, tokens, b.keys, b.hyper, b.rng, b.noiseOf(0, b.size))
+	outputs, err := s.once.call(append([]*tensors.Tensor{images, tokens, b.keys, b.hyper, b.rng, b.noiseOf(0, b.size)}, b.teacher...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"tandem/checkpoints"
 	"tandem/checkpoints/foreign"
+	"tandem/checkpoints/peft"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
 	"tandem/model"
@@ -37,6 +38,7 @@ DST is a new directory. Without -to and DST, convert says what it found and writ
 
 type flags struct {
 	from, to, model    string
+	merge              string
 	imageSize, context int
 	offline, verbose   bool
 }
@@ -51,6 +53,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	set.StringVar(&f.model, "model", "", "built-in `name` that describes weights without a configuration, like ViT-B-32-quickgelu")
 	set.IntVar(&f.imageSize, "image-size", 0, "resize the image tower's position embeddings to pictures of `N` pixels")
 	set.IntVar(&f.context, "context", 0, "resize the text tower's position embeddings to texts of `N` tokens")
+	set.StringVar(&f.merge, "merge", "", "merge the low-rank adapters in `DIR` (adapter_config.json, adapter_model.safetensors) into the weights")
 	set.BoolVar(&f.offline, "offline", false, "take hf:// models from the cache only")
 	set.BoolVar(&f.verbose, "v", false, "print stack traces of errors")
 	if err := set.Parse(args); err != nil {
@@ -121,10 +124,13 @@ func convert(ctx context.Context, f flags, src, dst string, stdout, stderr io.Wr
 	for _, line := range c.Traps(tok) {
 		warn(line)
 	}
+	if to == "" && f.merge != "" {
+		return fault.Userf("-merge writes a model: say which format with -to, and where")
+	}
 	if to == "" {
 		return nil
 	}
-	return write(ctx, c, tok, tokErr, to, dst, stdout, warn)
+	return write(ctx, c, tok, tokErr, f, to, dst, stdout, warn)
 }
 
 // locate finds SRC on disk, and checks the files of a model of tandem's.
@@ -136,13 +142,21 @@ func locate(ctx context.Context, src string, f flags, opts foreign.Options, warn
 	return path, err
 }
 
-func write(ctx context.Context, c *foreign.Checkpoint, tok tokenizer.Tokenizer, tokErr error, to foreign.Format, dst string, stdout io.Writer, warn func(string)) error {
+func write(ctx context.Context, c *foreign.Checkpoint, tok tokenizer.Tokenizer, tokErr error, f flags, to foreign.Format, dst string, stdout io.Writer, warn func(string)) error {
 	if tok == nil && to == foreign.FormatTandem {
 		warn(fmt.Sprintf("no tokenizer (%s): tandem's other commands will want one in %s/%s", fault.OneLine(tokErr), dst, checkpoints.TokenizerName))
 	}
 	m, err := c.Model(tok)
 	if err != nil {
 		return err
+	}
+	if f.merge != "" {
+		adapters, err := peft.Read(f.merge, c.Config)
+		if err != nil {
+			return err
+		}
+		m.Params = peft.Merged{Parameters: m.Params, Adapters: adapters}
+		m.Source["merged_adapter"] = f.merge
 	}
 	m.Params = interruptible{m.Params, ctx}
 	notes, err := foreign.Export(dst, to, m)

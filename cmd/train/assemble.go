@@ -5,23 +5,25 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
+
+	gml "github.com/gomlx/gomlx/ml/model"
 
 	"tandem/checkpoints"
 	"tandem/configs"
 	"tandem/data"
+	"tandem/data/prepare"
 	"tandem/embed"
 	"tandem/eval"
 	"tandem/internal/atomicfile"
+	"tandem/internal/fault"
 	"tandem/train"
 )
 
 // assemble builds the trainer: weights, step, schedule, log, hooks.
 func (s *session) assemble(ctx context.Context) error {
 	e := s.experiment
-	stepper, err := s.newStepper()
-	if err != nil {
-		return err
-	}
+	stepper := s.stepper
 	identity, err := e.Identity()
 	if err != nil {
 		return err
@@ -34,14 +36,14 @@ func (s *session) assemble(ctx context.Context) error {
 		total = max(total, stop)
 	}
 	t := &train.Trainer{
-		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader},
+		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader, &s.rows},
 		Rows: rows, Batch: batch, Total: total, Stop: stop, SaveEvery: e.Train.SaveEvery.ToSteps(batch, rows, total),
-		Root: s.root(), Export: s.model().Write, Identity: identity, Versions: s.versions(),
+		Root: s.root(), Export: s.model().Write, Identity: identity, Versions: s.versions(), Base: e.Init,
 	}
 	if s.options.saveEvery > 0 {
 		t.SaveEvery = s.options.saveEvery
 	}
-	if t.Hooks, err = s.hooks(ctx, e.Train.EvalEvery.ToSteps(batch, rows, total)); err != nil {
+	if err := s.addHooks(ctx, t, e.Train.EvalEvery.ToSteps(batch, rows, total)); err != nil {
 		return err
 	}
 	var step int64
@@ -67,20 +69,59 @@ const metricsName = "metrics.jsonl"
 
 func (s *session) newStepper() (*train.Stepper, error) {
 	e := s.experiment
-	store, err := e.Model.Config.NewStore(e.Train.Seed)
+	store, err := s.firstWeights()
 	if err != nil {
 		return nil, err
 	}
-	return train.NewStepper(s.backend.Backend, store, train.Stepper{
+	if e.Loss.ScaleTarget == 0 {
+		e.Loss.ScaleTarget = scaleOf(store)
+	}
+	step := train.Stepper{
 		Model: e.Model.Config, Loss: e.Loss, Optim: e.Optim, DType: e.Train.DType(), Rematerialise: e.Train.Rematerialise, Norms: e.Train.Norms,
 		Chunk: e.Train.Chunk, Devices: s.options.devices,
-	})
+	}
+	if err := step.Tune(store, e.Tune, e.Train.Seed); err != nil {
+		return nil, fault.User(err)
+	}
+	return train.NewStepper(s.backend.Backend, store, step)
+}
+
+// firstWeights are those of the initial model, or random ones.
+func (s *session) firstWeights() (*gml.Store, error) {
+	if s.initialStore != nil {
+		return s.initialStore, nil
+	}
+	return s.experiment.Model.Config.NewStore(s.experiment.Train.Seed)
+}
+
+// addHooks adds the evaluations during training and the choice of the best checkpoint, which must be saved before it can
+// be chosen.
+func (s *session) addHooks(ctx context.Context, t *train.Trainer, every int64) (err error) {
+	if t.Hooks, err = s.hooks(ctx, every); err != nil {
+		return err
+	}
+	var step int64
+	if s.resumed != nil {
+		step = s.resumed.Step
+	}
+	if s.selection, err = s.openSelection(ctx, step); err != nil || s.selection == nil {
+		return err
+	}
+	if t.SaveEvery == 0 || every%t.SaveEvery != 0 {
+		t.SaveEvery = every
+	}
+	t.Root.Protected = s.selection.protects
+	t.Hooks = append(t.Hooks, s.selection.hook(every, s.currentEncoder()))
+	return nil
 }
 
 // model is what checkpoints carry beside the weights.
 func (s *session) model() checkpoints.Model {
 	m := checkpoints.Model{Config: s.experiment.Model.Config, Preprocess: s.experiment.Preprocess, Tokenizer: s.tokenizer}
 	m.Source = map[string]string{"recipe": s.experiment.Name}
+	if s.experiment.Optim.EMA > 0 {
+		m.Weights = checkpoints.AverageName
+	}
 	return m
 }
 
@@ -106,7 +147,10 @@ func (s *session) writeConfig() error {
 }
 
 // batches adapts a data.Loader to what the trainer consumes.
-type batches struct{ loader *data.Loader }
+type batches struct {
+	loader *data.Loader
+	rows   *rowSources
+}
 
 // Next implements train.Batches.
 func (b batches) Next(ctx context.Context) (train.Batch, error) {
@@ -118,9 +162,12 @@ func (b batches) Next(ctx context.Context) (train.Batch, error) {
 	if err != nil {
 		return train.Batch{}, err
 	}
+	input := train.Input{Images: batch.Images, Tokens: batch.Tokens, Keys: ranks(batch.Keys), Longest: batch.Longest}
+	if err := b.rows.fill(&input, batch); err != nil {
+		return train.Batch{}, err
+	}
 	return train.Batch{
-		Input:  train.Input{Images: batch.Images, Tokens: batch.Tokens, Keys: ranks(batch.Keys), Longest: batch.Longest},
-		Cursor: cursor, Epoch: batch.Epoch, Books: b.loader.Stats(), Source: batch,
+		Input: input, Cursor: cursor, Epoch: batch.Epoch, Books: b.loader.Stats(), Source: batch,
 	}, nil
 }
 
@@ -158,8 +205,13 @@ func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, erro
 		}
 		for _, task := range tasks {
 			location := task.Data
-			if location == s.experiment.Dataset.Name {
+			switch {
+			case location == s.experiment.Dataset.Name:
 				location = s.experiment.Data.Sources[0].Shards
+			case slices.Contains(prepare.Names(), location):
+				if location, err = prepare.Ensure(ctx, prepare.Config{Name: location}, prepare.Options{Offline: s.options.offline, Progress: s.progress}); err != nil {
+					return nil, fmt.Errorf("task %s: %w", task.Name, err)
+				}
 			}
 			set, err := eval.OpenShards(ctx, location, task.Split)
 			if err != nil {
@@ -180,12 +232,11 @@ func (s *session) hooks(ctx context.Context, every int64) ([]train.Hook, error) 
 	if err != nil {
 		return nil, err
 	}
-	var encoder *embed.Model
+	current := s.currentEncoder()
 	hook := func(ctx context.Context, step int64) (map[string]float64, error) {
-		if encoder == nil {
-			if encoder, err = s.encoder(); err != nil {
-				return nil, err
-			}
+		encoder, err := current()
+		if err != nil {
+			return nil, err
 		}
 		values := map[string]float64{}
 		for _, r := range runs {
@@ -201,9 +252,29 @@ func (s *session) hooks(ctx context.Context, every int64) ([]train.Hook, error) 
 	return []train.Hook{{Name: "zero-shot", Every: every, Run: hook}}, nil
 }
 
-// encoder serves the weights in training.
-func (s *session) encoder() (*embed.Model, error) {
-	return embed.New(s.model(), s.trainer.Stepper.Store(), embed.WithBackend(s.backend.Backend))
+// currentEncoder returns a function that serves the weights in training as a checkpoint would: as they are, or their
+// moving average.
+func (s *session) currentEncoder() func() (*embed.Model, error) {
+	var encoder *embed.Model
+	var average *gml.Store
+	return func() (_ *embed.Model, err error) {
+		stepper := s.trainer.Stepper
+		if encoder != nil {
+			if average != nil {
+				err = stepper.Refresh(average, true)
+			}
+			return encoder, err
+		}
+		store := stepper.Store()
+		if stepper.HasAverage() {
+			if average, err = stepper.Snapshot(true); err != nil {
+				return nil, err
+			}
+			store = average
+		}
+		encoder, err = embed.New(s.model(), store, embed.WithBackend(s.backend.Backend))
+		return encoder, err
+	}
 }
 
 // report evaluates the trained model and writes what a person reads last: a table, and the page it belongs to.
@@ -216,15 +287,15 @@ func (s *session) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	encoder, err := s.encoder()
-	if err != nil {
-		return err
-	}
 	state := s.trainer.State()
 	report := &eval.Report{Title: "tandem: " + s.experiment.Name, Model: map[string]string{
 		"recipe": s.experiment.Name, "steps": fmt.Sprint(state.Step), "examples seen": fmt.Sprint(state.Examples),
 		"parameters": fmt.Sprintf("%.1f M", float64(s.experiment.Model.NumParams())/1e6),
 	}}
+	encoder, err := s.finalEncoder(ctx, report)
+	if err != nil {
+		return err
+	}
 	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
 	for _, r := range runs {
 		result, err := eval.Run(ctx, encoder, r.task, r.set)
@@ -240,6 +311,14 @@ func (s *session) report(ctx context.Context) error {
 		return err
 	}
 	return s.writeReport(report)
+}
+
+// finalEncoder serves the model that the run arrived at.
+func (s *session) finalEncoder(ctx context.Context, report *eval.Report) (*embed.Model, error) {
+	if s.experiment.Init != "" {
+		return s.finishTuning(ctx, report)
+	}
+	return s.currentEncoder()()
 }
 
 func (s *session) writeReport(report *eval.Report) error {

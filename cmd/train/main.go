@@ -32,7 +32,9 @@ const exitInterrupted = 130
 // options are the command line.
 type options struct {
 	config    string
+	init      string
 	dir       string
+	check     bool
 	resume    bool
 	steps     int64
 	saveEvery int64
@@ -70,6 +72,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("train", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.config, "config", "", "recipe: one of "+strings.Join(configs.Names(), ", ")+", or a YAML `file`")
+	flags.StringVar(&o.init, "init", "", "start from this `model`: a directory of any format, a run, or hf://org/name")
+	flags.BoolVar(&o.check, "check", false, "say what the training would take and what looks wrong, and train nothing")
 	flags.StringVar(&o.dir, "dir", "", "run `directory` (default runs/NAME)")
 	flags.BoolVar(&o.resume, "resume", false, "continue the run in -dir from its newest good checkpoint")
 	flags.Int64Var(&o.steps, "steps", 0, "stop after `N` steps; the learning-rate schedule keeps the recipe's length")
@@ -114,6 +118,9 @@ func resumeCommand(o options) string {
 	parts := []string{"train", "-config", o.config}
 	if o.dir != "" {
 		parts = append(parts, "-dir", o.dir)
+	}
+	if o.init != "" {
+		parts = append(parts, "-init", o.init)
 	}
 	for _, s := range o.set {
 		parts = append(parts, "-set", s)

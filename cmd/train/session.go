@@ -11,8 +11,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strconv"
+	"time"
 
 	"github.com/gofrs/flock"
+	gml "github.com/gomlx/gomlx/ml/model"
 
 	"tandem/backend"
 	"tandem/checkpoints"
@@ -41,17 +45,34 @@ type session struct {
 	logger    *train.Logger
 	trainer   *train.Trainer
 
+	initial      checkpoints.Model // what training starts from, where the recipe names it
+	initialStore *gml.Store
+	stepper      *train.Stepper
+	rows         rowSources // computed before training
+	selection    *selection
+	trained      time.Duration // spent in the loop
+	warnings     []string
+
 	resumed    *train.State // where to go on, nil for a new run
 	resumedDir string
 }
 
 // execute runs the command: prepare, train, evaluate.
 func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Reporter) (err error) {
+	if o.init != "" {
+		o.set = append(slices.Clone(o.set), "init="+strconv.Quote(o.init))
+	}
 	experiment, err := configs.Load(o.config, o.set...)
 	if err != nil {
 		return err
 	}
 	s := &session{options: o, experiment: experiment, dir: o.runDir(experiment.Name), progress: p, stdout: stdout}
+	if o.check {
+		if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, KeepMemory: true}); err != nil {
+			return err
+		}
+		return s.preflight(ctx)
+	}
 	unlock, err := s.claimDir()
 	if err != nil {
 		return err
@@ -67,7 +88,7 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 	if batch := s.experiment.Data.Batch; batch%o.devices != 0 {
 		return fault.Userf("-devices %d does not divide data.batch %d", o.devices, batch)
 	}
-	for _, prepare := range []func(context.Context) error{s.prepareData, s.prepareTokenizer, s.openLoader} {
+	for _, prepare := range []func(context.Context) error{s.prepareInit, s.prepareData, s.prepareTokenizer, s.prepareStep, s.openLoader} {
 		if err := prepare(ctx); err != nil {
 			return err
 		}
@@ -77,9 +98,11 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	defer func() { err = errors.Join(err, s.logger.Close()) }()
+	began := time.Now()
 	if err := s.trainer.Run(ctx); err != nil {
 		return err
 	}
+	s.trained = time.Since(began)
 	return s.report(ctx)
 }
 
@@ -142,18 +165,25 @@ func (s *session) findState() error {
 	return nil
 }
 
-// prepareData builds the data set that the recipe names, if its shards are not there.
-func (s *session) prepareData(ctx context.Context) error {
+// prepareData builds the data set that the recipe names, if its shards are not there, and those that its sources name.
+func (s *session) prepareData(ctx context.Context) (err error) {
 	d := &s.experiment.Data
-	if len(d.Sources) > 0 {
-		return nil
+	if len(d.Sources) == 0 {
+		d.Sources = []data.SourceConfig{{Shards: s.experiment.Dataset.Name}}
+		*d = d.WithDefaults()
 	}
-	dir, err := prepare.Ensure(ctx, s.experiment.Dataset, prepare.Options{Offline: s.options.offline, Progress: s.progress})
-	if err != nil {
-		return err
+	for i, source := range d.Sources {
+		config := s.experiment.Dataset
+		if config.Name != source.Shards {
+			config = prepare.Config{Name: source.Shards}
+		}
+		if !slices.Contains(prepare.Names(), source.Shards) {
+			continue
+		}
+		if d.Sources[i].Shards, err = prepare.Ensure(ctx, config, prepare.Options{Offline: s.options.offline, Progress: s.progress}); err != nil {
+			return err
+		}
 	}
-	d.Sources = []data.SourceConfig{{Shards: dir}}
-	*d = d.WithDefaults()
 	return nil
 }
 
@@ -161,6 +191,7 @@ func (s *session) prepareData(ctx context.Context) error {
 func (s *session) prepareTokenizer(ctx context.Context) (err error) {
 	c := s.experiment.Tokenizer
 	switch {
+	case c.Kind == configs.TokenizerInit: // came with the model
 	case s.resumed != nil:
 		s.tokenizer, err = tokenizer.Load(filepath.Join(s.resumedDir, checkpoints.TokenizerName))
 	case c.Kind == configs.TokenizerCLIP:
@@ -263,7 +294,7 @@ func (s *session) openLoader(ctx context.Context) (err error) {
 	// The loader outlives a cancelled context: the step under way is finished and saved.
 	s.loader, err = data.Open(context.WithoutCancel(ctx), s.experiment.Data, data.Options{
 		Tokenizer: s.tokenizer, Context: s.experiment.Model.Text.Context,
-		Quarantine: filepath.Join(s.dir, quarantineName), Log: s.progress.Linef,
+		Quarantine: filepath.Join(s.dir, quarantineName), Log: s.progress.Linef, SkipImages: s.rows.images != nil,
 	})
 	if err != nil || s.resumed == nil {
 		return err

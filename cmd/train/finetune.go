@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	gml "github.com/gomlx/gomlx/ml/model"
+
+	"tandem/checkpoints"
+	"tandem/checkpoints/foreign"
+	"tandem/embed"
+	"tandem/eval"
+	"tandem/internal/atomicfile"
+	"tandem/train/tune"
+)
+
+// finalName is where a fine-tuning leaves the model it arrived at: the best checkpoint, interpolated where that was asked
+// for.
+const finalName = "final"
+
+// tuningName is what a fine-tuning came to, for tables: unlike report.json it holds what differs from run to run.
+const tuningName = "tuning.json"
+
+// tuningSummary is tuning.json. Shares are of 1, the guard's null without guard tasks.
+type tuningSummary struct {
+	Init         string   `json:"init"`
+	Alpha        float64  `json:"alpha"`
+	Step         int64    `json:"step"`
+	TargetBefore float64  `json:"target_before"`
+	TargetTuned  float64  `json:"target_tuned"`
+	TargetTaken  float64  `json:"target_taken"`
+	GuardBefore  *float64 `json:"guard_before"`
+	GuardTuned   *float64 `json:"guard_tuned"`
+	GuardTaken   *float64 `json:"guard_taken"`
+	Trained      int      `json:"trained"`
+	Parameters   int      `json:"parameters"`
+	Seconds      float64  `json:"seconds"`
+	PeakBytes    int64    `json:"peak_bytes"`
+}
+
+func summaryOf(t *eval.Tuning, parameters int) tuningSummary {
+	before, after, taken := t.Before(), t.After(), t.Taken()
+	s := tuningSummary{
+		Init: t.Init, Alpha: taken.Alpha, Step: t.BestStep, Trained: t.Trained, Parameters: parameters, Seconds: t.Seconds, PeakBytes: t.PeakBytes,
+		TargetBefore: before.Target(), TargetTuned: after.Target(), TargetTaken: taken.Target(),
+	}
+	if len(before.Guards) > 0 {
+		b, a, k := before.Guard(), after.Guard(), taken.Guard()
+		s.GuardBefore, s.GuardTuned, s.GuardTaken = &b, &a, &k
+	}
+	return s
+}
+
+// ends are the two models of a fine-tuning and a third to put others into.
+type ends struct {
+	base, tuned, into *gml.Store
+	encoder           *embed.Model // of into
+	step              int64        // of tuned
+}
+
+// openEnds reads the initial model and the best checkpoint from disk, as they would be read later.
+func (s *session) openEnds(ctx context.Context) (*ends, error) {
+	e := &ends{step: s.trainer.State().Step}
+	if s.selection != nil {
+		if best, ok := s.selection.bestStep(); ok {
+			e.step = best
+		}
+	}
+	var err error
+	load := func(dir string) (store *gml.Store) {
+		if err == nil {
+			_, store, err = foreign.Load(ctx, dir, foreign.Options{}, foreign.HubOptions{Offline: true}, nil)
+		}
+		return store
+	}
+	base, tuned := filepath.Join(s.dir, baseName), s.root().StepDir(e.step)
+	e.base, e.tuned, e.into = load(base), load(tuned), load(tuned)
+	if err != nil {
+		return nil, err
+	}
+	e.encoder, err = embed.New(s.model(), e.into, embed.WithBackend(s.backend.Backend))
+	return e, err
+}
+
+// finishTuning measures the initial and the fine-tuned model on the target and the guard tasks, interpolates between
+// them, and leaves the chosen model in the run's directory.
+func (s *session) finishTuning(ctx context.Context, report *eval.Report) (*embed.Model, error) {
+	e, err := s.openEnds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	guards, err := s.openTasks(ctx, s.experiment.Eval.Guard)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := s.openTasks(ctx, s.experiment.Eval.Final)
+	if err != nil {
+		return nil, err
+	}
+	t := &eval.Tuning{Init: s.experiment.Init, Trained: s.trainer.Stepper.NumTrainable(), BestStep: e.step, Seconds: s.trained.Seconds(), PeakBytes: peakMemory()}
+	if err := s.sweep(ctx, e, t, targets, guards); err != nil {
+		return nil, err
+	}
+	alpha := t.Points[t.Chosen].Alpha
+	if err := tune.Interpolate(s.experiment.Model.Config, e.into, e.base, e.tuned, alpha); err != nil {
+		return nil, err
+	}
+	report.Tuning = t
+	if err := atomicfile.Write(filepath.Join(s.dir, tuningName), 0o644, jsonWriter(summaryOf(t, s.experiment.Model.NumParams()))); err != nil {
+		return nil, err
+	}
+	for _, line := range t.Lines() {
+		s.progress.Linef("%s", line)
+	}
+	return e.encoder, s.writeFinal(e, alpha)
+}
+
+// sweep measures each α; without a sweep the two ends.
+func (s *session) sweep(ctx context.Context, e *ends, t *eval.Tuning, targets, guards []taskRun) error {
+	alphas, wise := []float64{0, 1}, s.experiment.Eval.Wise
+	if wise != nil {
+		alphas = wise.Alphas
+		t.Select = s.selection.run.task.Name
+	}
+	task := s.progress.Start("interpolating", int64(len(alphas)), "models")
+	var chosenBy []float64
+	for _, alpha := range alphas {
+		point, err := s.measure(ctx, e, alpha, targets, guards)
+		if err != nil {
+			task.Fail()
+			return err
+		}
+		if wise != nil {
+			chosenBy = append(chosenBy, *point.Select)
+		}
+		t.Points = append(t.Points, point)
+		task.Add(1)
+	}
+	task.Done()
+	t.Chosen = len(alphas) - 1
+	if wise != nil {
+		t.Chosen = tune.ChooseAlpha(chosenBy, wise.Tolerance)
+	}
+	return nil
+}
+
+// measure evaluates the model at one α.
+func (s *session) measure(ctx context.Context, e *ends, alpha float64, targets, guards []taskRun) (eval.AlphaPoint, error) {
+	p := eval.AlphaPoint{Alpha: alpha}
+	if err := tune.Interpolate(s.experiment.Model.Config, e.into, e.base, e.tuned, alpha); err != nil {
+		return p, err
+	}
+	if s.experiment.Eval.Wise != nil {
+		value, _, err := s.selection.measure(ctx, e.encoder)
+		if err != nil {
+			return p, err
+		}
+		p.Select = &value
+	}
+	var err error
+	if p.Targets, err = headlines(ctx, e.encoder, targets); err != nil {
+		return p, err
+	}
+	p.Guards, err = headlines(ctx, e.encoder, guards)
+	return p, err
+}
+
+// headlines are the tasks' first metrics.
+func headlines(ctx context.Context, enc eval.Encoder, runs []taskRun) ([]eval.TaskValue, error) {
+	var values []eval.TaskValue
+	for _, r := range runs {
+		result, err := eval.Run(ctx, enc, r.task, r.set)
+		if err != nil {
+			return nil, err
+		}
+		m := result.Ordered()[0]
+		values = append(values, eval.TaskValue{Task: r.task.Name, Metric: m.Name, Value: m.Value})
+	}
+	return values, nil
+}
+
+// writeFinal writes the chosen model as a directory that every command reads.
+func (s *session) writeFinal(e *ends, alpha float64) error {
+	m := s.model()
+	m.Weights = checkpoints.WeightsName
+	m.Source["init"] = s.experiment.Init
+	m.Source["step"] = fmt.Sprint(e.step)
+	m.Source["wise_alpha"] = fmt.Sprint(alpha)
+	dir := filepath.Join(s.dir, finalName)
+	err := checkpoints.WriteDir(dir, func(tmp string) error {
+		if err := m.Write(tmp); err != nil {
+			return err
+		}
+		return checkpoints.WriteTensors(filepath.Join(tmp, checkpoints.WeightsName), variables(e.into))
+	})
+	if err == nil {
+		s.progress.Linef("the model of step %d at α = %g is in %s", e.step, alpha, dir)
+	}
+	return err
+}
+
+// jsonWriter writes v indented.
+func jsonWriter(v any) func(io.Writer) error {
+	return func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"tandem/checkpoints"
+	"tandem/configs"
+	"tandem/embed"
+	"tandem/eval"
+	"tandem/internal/atomicfile"
+	"tandem/internal/fault"
+	"tandem/train"
+)
+
+// selection follows the metric that chooses the best checkpoint.
+type selection struct {
+	config configs.Select
+	path   string // of the history
+	run    taskRun
+
+	History []measurement `json:"history"`
+}
+
+// measurement is the metric after a step.
+type measurement struct {
+	Step  int64   `json:"step"`
+	Value float64 `json:"value"`
+}
+
+const selectionName = "selection.json"
+
+// openSelection reads what an earlier part of the run measured, up to the step it goes on from.
+func (s *session) openSelection(ctx context.Context, step int64) (*selection, error) {
+	config := s.experiment.Eval.Select
+	if config == nil {
+		return nil, nil
+	}
+	runs, err := s.openTasks(ctx, []string{config.Task})
+	if err != nil {
+		return nil, err
+	}
+	if len(runs) != 1 {
+		return nil, fault.Userf("eval.select.task %s is a suite of %d tasks: name one of them", config.Task, len(runs))
+	}
+	sel := &selection{config: *config, path: filepath.Join(s.dir, selectionName), run: runs[0]}
+	if err := checkpoints.ReadJSON(sel.path, sel); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	sel.History = slices.DeleteFunc(sel.History, func(m measurement) bool { return m.Step > step })
+	return sel, nil
+}
+
+// best is the index of the first of the best measurements, -1 without any.
+func (sel *selection) best() int {
+	best := -1
+	for i, m := range sel.History {
+		if best < 0 || m.Value > sel.History[best].Value {
+			best = i
+		}
+	}
+	return best
+}
+
+// bestStep is the step of the best checkpoint so far.
+func (sel *selection) bestStep() (int64, bool) {
+	if i := sel.best(); i >= 0 {
+		return sel.History[i].Step, true
+	}
+	return 0, false
+}
+
+// protects spares the best checkpoint from retention, and with it every one that is not measured yet.
+func (sel *selection) protects(step int64) bool {
+	best, ok := sel.bestStep()
+	return ok && step == best
+}
+
+// hook measures the metric; it ends the training when patience has run out.
+func (sel *selection) hook(every int64, encoder func() (*embed.Model, error)) train.Hook {
+	return train.Hook{Name: "select", Every: every, Run: func(ctx context.Context, step int64) (map[string]float64, error) {
+		enc, err := encoder()
+		if err != nil {
+			return nil, err
+		}
+		value, name, err := sel.measure(ctx, enc)
+		if err != nil {
+			return nil, err
+		}
+		sel.History = append(sel.History, measurement{step, value})
+		if err := sel.write(); err != nil {
+			return nil, err
+		}
+		values := map[string]float64{sel.run.task.Name + " " + name: value}
+		if waited := len(sel.History) - 1 - sel.best(); sel.config.Patience > 0 && waited >= sel.config.Patience {
+			return values, train.ErrEnough
+		}
+		return values, nil
+	}}
+}
+
+func (sel *selection) write() error {
+	return atomicfile.Write(sel.path, 0o644, jsonWriter(sel))
+}
+
+// measure is the chosen metric of a model.
+func (sel *selection) measure(ctx context.Context, enc eval.Encoder) (value float64, name string, err error) {
+	result, err := eval.Run(ctx, enc, sel.run.task, sel.run.set)
+	if err != nil {
+		return 0, "", err
+	}
+	return metricOf(result, sel.config.Metric)
+}
+
+// metricOf picks a metric by name, the headline without one.
+func metricOf(r eval.Result, name string) (float64, string, error) {
+	var known []string
+	for _, m := range r.Ordered() {
+		if name == "" || m.Name == name {
+			return m.Value, m.Name, nil
+		}
+		known = append(known, m.Name)
+	}
+	return 0, "", fault.Userf("eval.select.metric %q is not one of task %s: it has %v", name, r.Task.Name, known)
+}
+
+// checkTaskOverlap warns of a task that is judged by the data that chose the model.
+func (s *session) checkTaskOverlap(sel *selection, judged []taskRun) {
+	for _, r := range judged {
+		if sel != nil && r.task.Data == sel.run.task.Data && r.task.Split == sel.run.task.Split {
+			s.warn("task %s and eval.select.task %s use the same split %q: what chose the model cannot judge it fairly", r.task.Name, sel.run.task.Name, fmt.Sprint(r.task.Split))
+		}
+	}
+}
