@@ -36,7 +36,7 @@ func TestMeasuresEverything(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o.model = tiny()
+			o.model, peakSide = tiny(), 256
 			var out bytes.Buffer
 			if err := single(context.Background(), o, &out, nil); err != nil {
 				t.Fatal(err)
