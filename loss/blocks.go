@@ -63,6 +63,8 @@ type blockwise struct {
 	partners   *Node // [B]: how many rows share the key, the row itself included
 	rowSums    *Node // [B]: log Σ exp of each row of the logits
 	columnSums *Node // [B]
+
+	before *Node // scalar: something of the block before, or nil
 }
 
 // block is what is seen of the matrix at a time, images first … first+R.
@@ -105,9 +107,26 @@ func (w *blockwise) sameKeys(b block) *Node {
 // acrossRows is x [B] as [1, B].
 func (w *blockwise) acrossRows(x *Node) *Node { return Reshape(x, 1, w.batch) }
 
+// inTurn makes a block's images depend on the block before, which changes no number: XLA would otherwise compute blocks at
+// the same time, or keep those of the first round for the second, and hold the whole matrix after all.
+func (w *blockwise) inTurn(images *Node) *Node {
+	if w.before == nil {
+		return images
+	}
+	return Add(images, MulScalar(w.before, 0))
+}
+
+// done marks a block's end: everything that was computed from its part of the matrix.
+func (w *blockwise) done(results ...*Node) {
+	w.before = ReduceAllMax(results[0])
+	for _, r := range results[1:] {
+		w.before = Max(w.before, ReduceAllMax(r))
+	}
+}
+
 // see computes a block's logits.
 func (w *blockwise) see(b block) block {
-	b.images = b.cut(w.Images)
+	b.images = w.inTurn(b.cut(w.Images))
 	b.similarities = Dot(b.images, w.Texts).General([]int{1}, nil, []int{1}, nil)
 	b.logits = Mul(b.similarities, w.Scale)
 	if w.Bias != nil {
@@ -138,6 +157,7 @@ func (w *blockwise) sumExponentials() {
 		maxima = Max(before, ReduceMax(logits, 0))
 		sums = Mul(sums, Exp(Sub(before, maxima)))
 		sums = Add(sums, ReduceSum(Exp(Sub(logits, w.acrossRows(maxima))), 0))
+		w.done(sums, rows[len(rows)-1])
 	})
 	w.rowSums, w.columnSums = Concatenate(rows, 0), Add(maxima, Log(sums))
 }
@@ -161,6 +181,7 @@ func (w *blockwise) gradients() (*Node, Gradients) {
 		sums.Texts = Add(sums.Texts, Dot(scaled, b.images).General([]int{0}, nil, []int{0}, nil))
 		sums.Scale = Add(sums.Scale, ReduceAllSum(Mul(d, b.similarities)))
 		bias = Add(bias, ReduceAllSum(d))
+		w.done(loss, bias, sums.Scale, sums.Texts, images[len(images)-1])
 	})
 	sums.Images = Concatenate(images, 0)
 	if w.Bias != nil {

@@ -22,7 +22,7 @@ type mode struct {
 	remat                 bool
 }
 
-// steps trains for three steps and returns every tensor of weights and moments, and the metrics of each step.
+// steps trains for two steps and returns every tensor of weights and moments, and the metrics of each step.
 func steps(t *testing.T, b compute.Backend, c model.Config, lc loss.Config, m mode, batch int) (map[string][]float32, []Metrics) {
 	t.Helper()
 	store, err := c.NewStore(7)
@@ -39,7 +39,7 @@ func steps(t *testing.T, b compute.Backend, c model.Config, lc loss.Config, m mo
 	}
 	curve := oc.Schedule.Over(10, int64(batch), 100)
 	var metrics []Metrics
-	for i := range 3 {
+	for i := range 2 {
 		got, err := s.Step(pairs(c, batch, uint64(i)), curve, int64(i), int64(i+1))
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +78,7 @@ func pairs(c model.Config, batch int, number uint64) Input {
 }
 
 // compareRuns wants every parameter equal within tolerance, and every moment within 30 times that of its largest value
-// (or of 1e-3 where all are smaller): gradients are small, and what is compared is their rounding over three steps.
+// (or of 1e-3 where all are smaller): gradients are small, and what is compared is their rounding over two steps.
 func compareRuns(t *testing.T, got, want map[string][]float32, tolerance float64) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -165,7 +165,7 @@ func TestDevices(t *testing.T) {
 	const batch = 8
 	c, lc := tinyModel(), loss.Config{Duplicates: loss.DuplicatesMask}.WithDefaults()
 	want, wantMetrics := steps(t, backendtest.XLA(t), c, lc, mode{}, batch)
-	for _, m := range []mode{{devices: 2}, {devices: 4}, {devices: 2, chunk: 4, block: 3}} {
+	for _, m := range []mode{{devices: 4}, {devices: 2, chunk: 4, block: 3}} {
 		t.Run(fmt.Sprintf("%+v", m), func(t *testing.T) {
 			got, metrics := steps(t, backendtest.Devices(t, m.devices), c, lc, m, batch)
 			compareRuns(t, got, want, 1e-5)

@@ -129,7 +129,7 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-const peakSide = 2048 // of the matrices whose product measures the peak
+var peakSide = 2048 // of the matrices whose product measures the peak
 
 // matmulPeak is the rate of the best of a few float32 products of large matrices, GFLOP/s.
 func matmulPeak(b compute.Backend) (float64, error) {

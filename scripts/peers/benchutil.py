@@ -12,6 +12,9 @@ CFGS = {
               vision_cfg=dict(image_size=224, layers=12, width=768, patch_size=32),
               text_cfg=dict(context_length=77, vocab_size=49408, width=512, heads=8, layers=12))),
 }
+CFGS["B16"] = dict(batch=16, cfg=dict(embed_dim=512, vision_cfg=dict(image_size=224, layers=12, width=768, patch_size=16), text_cfg=CFGS["B32"]["cfg"]["text_cfg"]))
+CFGS["L14"] = dict(batch=8, cfg=dict(embed_dim=768, vision_cfg=dict(image_size=224, layers=24, width=1024, patch_size=14),
+                   text_cfg=dict(context_length=77, vocab_size=49408, width=768, heads=12, layers=12)))
 OPT = dict(lr=5e-4, b1=0.9, b2=0.98, eps=1e-6, wd=0.2)
 
 
