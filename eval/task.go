@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
@@ -123,9 +124,18 @@ func classesOf(ctx context.Context, set Dataset, label string) ([]Class, error) 
 	}
 	classes := make([]Class, 0, len(names))
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		classes = append(classes, Class{Name: name})
+		classes = append(classes, classOf(name))
 	}
 	return classes, nil
+}
+
+// classOf writes an identifier such as "smileys-emotion" or "polar_bear" as words; a name with spaces is words already.
+func classOf(name string) Class {
+	class := Class{Name: name}
+	if words := strings.NewReplacer("-", " ", "_", " ").Replace(name); words != name && !strings.Contains(name, " ") {
+		class.Words = []string{words}
+	}
+	return class
 }
 
 // filtered is a data set without the examples that lack some label values.
