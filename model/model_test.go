@@ -489,7 +489,7 @@ func TestPatchDropoutKeepsRows(t *testing.T) {
 				for _, row := range choice {
 					kept = append(kept, SliceAxis(rows, 1, AxisRange(row, row+1)))
 				}
-				b := block{v.Heads, v.MLPWidth, v.Activation, v.NormEpsilon}
+				b := block{v.Heads, v.MLPWidth, v.Activation, v.NormEpsilon, &Run{}}
 				pooled := v.pool(visual, b.stack(visual, Concatenate(kept, 1), nil, v.Layers, &Run{}), &Run{})
 				results = append(results, matMul(pooled, param(visual, pooled, "proj", v.Width, c.EmbedDim)))
 			}
