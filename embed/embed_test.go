@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -467,5 +468,25 @@ func TestInferenceLengths(t *testing.T) {
 				t.Errorf("context %d: %v, want %v", context, got, want)
 			}
 		})
+	}
+}
+
+// TestDocumentedProgram: the program in docs/pretrained.md compiles.
+func TestDocumentedProgram(t *testing.T) {
+	page, err := os.ReadFile("../docs/pretrained.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(page), "```go\npackage main")
+	program, _, closed := strings.Cut(rest, "```")
+	if !found || !closed {
+		t.Fatal("docs/pretrained.md has no program")
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte("package main"+program), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "vet", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

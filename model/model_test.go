@@ -469,3 +469,47 @@ func TestValidateNamesTheField(t *testing.T) {
 		}
 	}
 }
+
+// TestPatchDropoutKeepsRows: what training computes with half of the patches is what the tower gives for one of the
+// choices of half of them, positions and class token included (Li et al., 2022; open_clip/transformer.py: PatchDropout).
+func TestPatchDropoutKeepsRows(t *testing.T) {
+	for _, pool := range []string{PoolClass, PoolAvg} {
+		c := tiny()["clip"]
+		c.Vision.PatchDropout, c.Vision.Pool = 0.5, pool
+		images, _, _ := batch(c, 4)
+		choices := [][]int{{1, 2}, {1, 3}, {1, 4}, {2, 3}, {2, 4}, {3, 4}} // of the rows 1 … 4
+		out := call(t, backendtest.Go(t), newStore(t, c), func(scope *gml.Scope, in []*Node) []*Node {
+			rng := RNGStateFromSeedForGraph(in[0].Graph(), 5)
+			results := []*Node{c.EncodeImages(scope.ResetVisited(), in[0], Run{Training: true, Rng: rng})}
+			v, pixels := c.Vision, normalisePixels(in[0], c.Vision)
+			for _, choice := range choices {
+				visual := scope.ResetVisited().In("visual")
+				rows := v.embedPatches(visual, pixels, &Run{})
+				kept := []*Node{SliceAxis(rows, 1, AxisRange(0, 1))}
+				for _, row := range choice {
+					kept = append(kept, SliceAxis(rows, 1, AxisRange(row, row+1)))
+				}
+				b := block{v.Heads, v.MLPWidth, v.Activation, v.NormEpsilon, &Run{}}
+				pooled := v.pool(visual, b.stack(visual, Concatenate(kept, 1), nil, v.Layers, &Run{}), &Run{})
+				results = append(results, matMul(pooled, param(visual, pooled, "proj", v.Width, c.EmbedDim)))
+			}
+			return results
+		}, images)
+		trained := tensors.MustCopyFlatData[float32](out[0])
+		seen := map[int]bool{}
+		for image := range 4 {
+			for i := range choices {
+				whole := tensors.MustCopyFlatData[float32](out[1+i])
+				row := func(x []float32) *tensors.Tensor {
+					return tensors.FromFlatDataAndDimensions(x[image*c.EmbedDim:][:c.EmbedDim], c.EmbedDim)
+				}
+				if difference(row(trained), row(whole)) < 1e-5 {
+					seen[image] = true
+				}
+			}
+		}
+		if len(seen) != 4 {
+			t.Errorf("pooling %s: %d of 4 images have the features of a choice of patches", pool, len(seen))
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -195,14 +196,23 @@ func (r *runner) training(out *report) error {
 	out.add("losses of three steps, float64", compareValues(trainLosses, wide.losses, losses, outputLimit, noise))
 	weights := r.weightChecks(wide.weights)
 	out.add("weights after three steps, float64", weights...)
-	within := 0
-	for _, c := range r.weightChecks(narrow.weights) {
-		if c.passes() {
-			within++
+	out.note("%s", describeNarrow(r.weightChecks(narrow.weights)))
+	return nil
+}
+
+// describeNarrow says how float32 fares, and names the weights that it leaves beyond tolerance.
+func describeNarrow(checks []check) string {
+	var beyond []string
+	for _, c := range checks {
+		if !c.passes() {
+			beyond = append(beyond, fmt.Sprintf("%s abs %.2e, tolerance %.2e", c.name, c.absolute, c.tolerance))
 		}
 	}
-	out.note("in float32, where rounding has its say, %d of these %d are within tolerance", within, len(weights))
-	return nil
+	text := fmt.Sprintf("in float32, where rounding has its say, %d of these %d are within tolerance", len(checks)-len(beyond), len(checks))
+	if len(beyond) > 0 {
+		text += "; beyond: " + strings.Join(beyond, "; ")
+	}
+	return text
 }
 
 // weightChecks compares every weight after three steps.
