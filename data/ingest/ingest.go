@@ -27,7 +27,7 @@ type Row struct {
 // Place says where a row stands.
 type Place struct {
 	File string `json:"file"`
-	Row  int64  `json:"row"` // line, record or number of the row in the file, from 0; -1 for the file as a whole
+	Row  int64  `json:"row"` // number of the line, from 1, or of the record in the file, from 0; -1 for the file as a whole
 }
 
 func (p Place) String() string {
