@@ -37,7 +37,7 @@ func TaskNames() []string {
 // with a slash picks one task of a suite: "emoji/group".
 func Tasks(ref string) ([]eval.Task, error) {
 	if info, err := os.Stat(ref); err == nil && info.IsDir() {
-		return directoryTasks(ref)
+		return DirectoryTasks(ref, "")
 	}
 	if strings.HasSuffix(ref, ".yaml") || strings.HasSuffix(ref, ".yml") {
 		content, err := os.ReadFile(ref)
@@ -76,6 +76,9 @@ func parseTasks(name string, content []byte) ([]eval.Task, error) {
 	}
 	for i, t := range tasks {
 		t = inherit(t, file.Task)
+		if err := readLists(&t, filepath.Dir(name)); err != nil {
+			return nil, err
+		}
 		if err := t.Validate(); err != nil {
 			return nil, fault.Userf("%s: %w", name, err)
 		}
@@ -101,12 +104,27 @@ func inherit(t, suite eval.Task) eval.Task {
 	if len(t.Templates) == 0 {
 		t.Templates = suite.Templates
 	}
+	if t.Kind == "" {
+		t.Kind = suite.Kind
+	}
+	if t.Doubt == nil {
+		t.Doubt = suite.Doubt
+	}
+	if len(t.Groups) == 0 {
+		t.Groups = suite.Groups
+	}
+	if t.Cluster == "" {
+		t.Cluster = suite.Cluster
+	}
+	if t.Count == 0 {
+		t.Count = suite.Count
+	}
 	return t
 }
 
-// directoryTasks makes a task of each split of a shard directory: classification by the column "class" or "label" where
-// there is one, retrieval otherwise.
-func directoryTasks(dir string) ([]eval.Task, error) {
+// DirectoryTasks makes a task of each split of a shard directory: classification by the column label, by default "class"
+// or "label" where there is one, and retrieval otherwise.
+func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 	content, err := os.ReadFile(filepath.Join(dir, shard.ManifestName))
 	if err != nil {
 		return nil, fault.Userf("%s is not a directory of shards: it has no %s (make one with: data build -out DIR %s)", dir, shard.ManifestName, dir)
@@ -115,12 +133,18 @@ func directoryTasks(dir string) ([]eval.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	labels := manifest.Columns(shard.RoleLabel)
+	columns, candidates := manifest.Columns(shard.RoleLabel), []string{"class", "label"}
+	if label != "" {
+		if !slices.Contains(columns, label) {
+			return nil, fault.Userf("%s has no label column %q: it has %s", dir, label, strings.Join(columns, ", "))
+		}
+		candidates = []string{label}
+	}
 	var tasks []eval.Task
 	for _, split := range manifest.SplitNames() {
 		task := eval.Task{Name: filepath.Base(dir) + "/" + split, Data: dir, Split: split, Templates: manifest.Templates, Kind: eval.Retrieval}
-		for _, column := range []string{"class", "label"} {
-			if slices.Contains(labels, column) {
+		for _, column := range candidates {
+			if slices.Contains(columns, column) {
 				task.Kind, task.Label = eval.Classification, column
 				for _, name := range manifest.Classes[column] {
 					task.Classes = append(task.Classes, eval.Class{Name: name})
@@ -134,4 +158,36 @@ func directoryTasks(dir string) ([]eval.Task, error) {
 		tasks = append(tasks, task)
 	}
 	return tasks, nil
+}
+
+// readLists fills classes and templates from the files that a task names: one a line, relative to the task's file.
+func readLists(t *eval.Task, base string) error {
+	for _, list := range []struct {
+		key  string
+		file *string
+		use  func(lines []string)
+	}{
+		{"classes_file", &t.ClassesFile, func(lines []string) {
+			t.Classes = nil
+			for _, line := range lines {
+				t.Classes = append(t.Classes, eval.Class{Name: line})
+			}
+		}},
+		{"templates_file", &t.TemplatesFile, func(lines []string) { t.Templates = lines }},
+	} {
+		if *list.file == "" {
+			continue
+		}
+		path := *list.file
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(base, path)
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return fault.Userf("task %s: %s: %w", t.Name, list.key, err)
+		}
+		list.use(strings.Split(strings.TrimSpace(strings.ReplaceAll(string(content), "\r\n", "\n")), "\n"))
+		*list.file = ""
+	}
+	return nil
 }

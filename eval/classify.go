@@ -2,11 +2,17 @@ package eval
 
 import (
 	"context"
-	"errors"
-	"iter"
+	"fmt"
+	"hash/fnv"
 	"math"
+	"runtime"
 	"slices"
+	"sync"
 
+	"tandem/eval/bias"
+	"tandem/eval/doubt"
+	"tandem/eval/metrics"
+	"tandem/eval/record"
 	"tandem/internal/zeroshot"
 )
 
@@ -18,7 +24,15 @@ type ClassificationResult struct {
 	// Confusion[i][j] counts examples of class i that were taken for class j; left out where there are too many classes.
 	Confusion [][]int        `json:"confusion,omitempty"`
 	Skipped   map[string]int `json:"skipped"`
-	Samples   []Sample       `json:"-"`
+
+	Doubt *doubt.Result `json:"doubt,omitempty"`
+	// DoubtNote says what doubt was fitted on, or why it was not measured.
+	DoubtNote      string      `json:"doubt_note,omitempty"`
+	Groups         []bias.Gaps `json:"groups,omitempty"`
+	Counterfactual *bias.Flips `json:"counterfactual,omitempty"`
+
+	Samples []Sample        `json:"-"` // for the report
+	Records []record.Record `json:"-"`
 }
 
 // ClassResult is one class's share.
@@ -36,6 +50,7 @@ type Sample struct {
 	Truth   int
 	Ranking []Guess // best first, up to five
 	Correct bool
+	row     int64
 }
 
 // Guess is a class with its probability and similarity.
@@ -55,159 +70,243 @@ const (
 // maxConfusion bounds the classes a confusion table is kept for.
 const maxConfusion = 128
 
-// Classify runs a classifier over a labelled set. label names the metadata column that holds the class's name.
-func Classify(ctx context.Context, enc Encoder, c *zeroshot.Classifier, set Dataset, label string) (*ClassificationResult, error) {
-	run := newClassification(c)
-	for example, row := range encoded(ctx, enc, set, &run.err) {
-		truth, ok := run.index[example.Labels[label]]
-		switch {
-		case !ok && example.Labels[label] == "":
-			run.result.Skipped["no label"]++
-		case !ok:
-			run.result.Skipped["label is no class"]++
-		case row == nil:
-			run.result.Skipped["image: "+run.reason()]++
-		default:
-			run.count(example, truth, row)
+// topAnswers is how many answers of an example are kept.
+const topAnswers = 5
+
+func (s *Session) classification(ctx context.Context, task Task, set Dataset, in *Inputs) (*ClassificationResult, error) {
+	e, err := s.embed(ctx, filter(set, task.subset()))
+	if err != nil {
+		return nil, err
+	}
+	classes, err := classesOf(task, e)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.classifier(ctx, classes, task.Templates)
+	if err != nil {
+		return nil, err
+	}
+	in.saw(e)
+	in.Classes = hashOf(classes)
+	answers := score(c, task, e)
+	r := answers.result()
+	if err := s.doubts(ctx, task, set, c, answers, r, in); err != nil {
+		return nil, err
+	}
+	answers.bias(r, s.o.Seed)
+	r.Samples = answers.samples()
+	if s.o.Pictures {
+		if err := illustrate(ctx, filter(set, task.subset()), r.Samples); err != nil {
+			return nil, err
 		}
 	}
-	if run.err != nil && !isImageError(run.err) {
-		return nil, run.err
-	}
-	return run.finish(), nil
+	in.seal()
+	return r, nil
 }
 
-func isImageError(err error) bool {
-	var bad ImageError
-	return errors.As(err, &bad)
-}
-
-// encoded pairs each example with its row. A bad image comes with a nil row and its error in *failed; any other error is
-// left there and ends the sequence.
-func encoded(ctx context.Context, enc Encoder, set Dataset, failed *error) iter.Seq2[Example, []float32] {
-	return func(yield func(Example, []float32) bool) {
-		var waiting []Example // read but not yet encoded: encoders work in batches
-		files := func(yield func([]byte, error) bool) {
-			for example, err := range set.Examples(ctx) {
-				if err == nil {
-					waiting = append(waiting, example)
-				}
-				if !yield(example.Image, err) {
-					return
-				}
-			}
-		}
-		for row, err := range enc.EncodeImageSeq(ctx, files) {
-			if err != nil {
-				*failed = err
-				if !isImageError(err) {
-					return
-				}
-				row = nil
-			}
-			example := waiting[0]
-			waiting = waiting[1:]
-			if !yield(example, row) {
-				return
-			}
-		}
-	}
-}
-
-// classification is a run under way.
-type classification struct {
+// answers are what a classifier says of every example that has a class, in order.
+type answers struct {
+	doubt.Answers
 	classifier *zeroshot.Classifier
-	index      map[string]int
-	result     *ClassificationResult
-	hits1      int
-	hits5      int
-	n          int
-	sims       []float32
-	order      []int
-	samples    sampler
-	err        error
+	task       Task
+	examples   []Example
+	tops       [][]int // first classes, best first
+	skipped    map[string]int
+	records    []record.Record // one for each example of the set, skipped ones too
+	at         []int           // records[at[i]] is of answer i
 }
 
-func newClassification(c *zeroshot.Classifier) *classification {
-	k := len(c.Classes)
-	run := &classification{classifier: c, index: map[string]int{}, sims: make([]float32, k), order: make([]int, k)}
-	run.result = &ClassificationResult{Skipped: map[string]int{}, PerClass: make([]ClassResult, k), Classes: make([]string, k)}
+// score classifies a set. Of equal similarities the class that comes first wins.
+func score(c *zeroshot.Classifier, task Task, e *Embedded) *answers {
+	a := newAnswers(c, task)
+	index := map[string]int{}
 	for i, class := range c.Classes {
-		run.index[class.Name] = i
-		run.result.Classes[i] = class.Name
-		run.result.PerClass[i].Name = class.Name
+		index[class.Name] = i
+	}
+	var rows [][]float32
+	for i, example := range e.Examples {
+		label := example.Labels[task.Label]
+		truth, ok := index[label]
+		reason := ""
+		switch {
+		case label == "":
+			reason = "no label"
+		case !ok:
+			reason = "label is no class"
+		case e.Rows[i] == nil:
+			reason = "image: " + e.Reasons[i]
+		}
+		if a.keep("test", example, label, reason) {
+			a.Truth, rows = append(a.Truth, truth), append(rows, e.Rows[i])
+		}
+	}
+	a.compute(rows)
+	return a
+}
+
+// scoreUnknown classifies images of none of the classes. Those whose label is a class after all are skipped.
+func scoreUnknown(c *zeroshot.Classifier, task Task, e *Embedded) *answers {
+	a := newAnswers(c, task)
+	var rows [][]float32
+	for i, example := range e.Examples {
+		label, reason := example.Labels[task.Label], ""
+		switch {
+		case slices.ContainsFunc(c.Classes, func(class Class) bool { return class.Name == label }):
+			reason = "label is a class"
+		case e.Rows[i] == nil:
+			reason = "image: " + e.Reasons[i]
+		}
+		if a.keep("unknown", example, label, reason) {
+			a.Truth, rows = append(a.Truth, -1), append(rows, e.Rows[i])
+		}
+	}
+	a.compute(rows)
+	return a
+}
+
+func newAnswers(c *zeroshot.Classifier, task Task) *answers {
+	return &answers{classifier: c, task: task, skipped: map[string]int{}}
+}
+
+// keep notes an example and reports whether it is to be scored.
+func (a *answers) keep(set string, example Example, label, skipped string) bool {
+	a.records = append(a.records, record.Record{
+		Set: set, ID: example.ID, Label: label, Skipped: skipped, Metadata: example.Labels, Known: true, Cluster: example.Labels[a.task.Cluster],
+	})
+	if skipped != "" {
+		a.skipped[skipped]++
+		return false
+	}
+	a.examples, a.at = append(a.examples, example), append(a.at, len(a.records)-1)
+	return true
+}
+
+// compute fills similarities, rankings and records from rows.
+func (a *answers) compute(rows [][]float32) {
+	k := len(a.classifier.Classes)
+	flat := make([]float32, len(rows)*k)
+	a.Similarities, a.tops = make([][]float32, len(rows)), make([][]int, len(rows))
+	eachParallel(len(rows), func(i int) {
+		a.Similarities[i] = flat[i*k : (i+1)*k : (i+1)*k]
+		a.classifier.Similarities(a.Similarities[i], rows[i])
+		a.tops[i] = top(a.Similarities[i], topAnswers)
+		a.record(i)
+	})
+}
+
+// top lists the n highest similarities' places, best first; of equals the first.
+func top(similarities []float32, n int) []int {
+	best := make([]int, 0, n+1)
+	for c, s := range similarities {
+		if len(best) == n && s <= similarities[best[n-1]] {
+			continue
+		}
+		at := len(best)
+		for at > 0 && similarities[best[at-1]] < s {
+			at--
+		}
+		best = slices.Insert(best, at, c)
+		best = best[:min(n, len(best))]
+	}
+	return best
+}
+
+func (a *answers) record(i int) {
+	r, sims := &a.records[a.at[i]], a.Similarities[i]
+	p := zeroshot.Softmax(sims, a.classifier.Scale)
+	for _, class := range a.tops[i] {
+		r.TopClasses = append(r.TopClasses, a.classifier.Classes[class].Name)
+		r.TopProbabilities, r.TopSimilarities = append(r.TopProbabilities, p[class]), append(r.TopSimilarities, float64(sims[class]))
+	}
+	best := a.tops[i][0]
+	r.Prediction, r.Probability, r.Similarity = a.classifier.Classes[best].Name, p[best], float64(sims[best])
+	r.Margin = zeroshot.Confidence(zeroshot.ByMargin, sims, 1)
+	r.Entropy = -zeroshot.Confidence(zeroshot.ByEntropy, sims, a.classifier.Scale)
+	if a.Truth[i] >= 0 {
+		r.LabelProbability, r.Correct = p[a.Truth[i]], best == a.Truth[i]
+		if r.Correct {
+			r.Score = 1
+		}
+	}
+}
+
+// clusters numbers the examples' clusters, nil where the task names no column.
+func (a *answers) clusters() []int { return clustersOf(a.task.Cluster, a.examples) }
+
+// clustersOf numbers the values of a column; examples without one stand alone.
+func clustersOf(column string, examples []Example) []int {
+	if column == "" {
+		return nil
+	}
+	index := map[string]int{}
+	out := make([]int, len(examples))
+	for i, e := range examples {
+		key := e.Labels[column]
+		if key == "" {
+			key = fmt.Sprintf("\x00%d", i)
+		}
+		n, ok := index[key]
+		if !ok {
+			n = len(index)
+			index[key] = n
+		}
+		out[i] = n
+	}
+	return out
+}
+
+func (a *answers) result() *ClassificationResult {
+	k := len(a.classifier.Classes)
+	r := &ClassificationResult{Skipped: a.skipped, PerClass: make([]ClassResult, k), Classes: make([]string, k), Records: a.records}
+	for i, class := range a.classifier.Classes {
+		r.Classes[i], r.PerClass[i].Name = class.Name, class.Name
 	}
 	if k <= maxConfusion {
-		run.result.Confusion = make([][]int, k)
-		for i := range run.result.Confusion {
-			run.result.Confusion[i] = make([]int, k)
+		r.Confusion = make([][]int, k)
+		for i := range r.Confusion {
+			r.Confusion[i] = make([]int, k)
 		}
 	}
-	return run
-}
-
-func (run *classification) reason() string {
-	var bad ImageError
-	if errors.As(run.err, &bad) {
-		return bad.ImageReason()
-	}
-	return "unknown"
-}
-
-// count scores one example. Ties go to the class that comes first.
-func (run *classification) count(example Example, truth int, row []float32) {
-	run.classifier.Similarities(run.sims, row)
-	for i := range run.order {
-		run.order[i] = i
-	}
-	slices.SortFunc(run.order, func(a, b int) int {
-		if run.sims[a] != run.sims[b] {
-			if run.sims[a] > run.sims[b] {
-				return -1
-			}
-			return 1
+	hits1, hits5 := make([]float64, a.Len()), make([]float64, a.Len())
+	for i, truth := range a.Truth {
+		best := a.tops[i][0]
+		r.PerClass[truth].N++
+		r.PerClass[best].Predicted++
+		if best == truth {
+			hits1[i] = 1
+			r.PerClass[truth].Correct++
 		}
-		return a - b
-	})
-	best := run.order[0]
-	run.n++
-	run.result.PerClass[truth].N++
-	run.result.PerClass[best].Predicted++
-	if best == truth {
-		run.hits1++
-		run.result.PerClass[truth].Correct++
+		if slices.Contains(a.tops[i], truth) {
+			hits5[i] = 1
+		}
+		if r.Confusion != nil {
+			r.Confusion[truth][best]++
+		}
 	}
-	if slices.Contains(run.order[:min(5, len(run.order))], truth) {
-		run.hits5++
-	}
-	if run.result.Confusion != nil {
-		run.result.Confusion[truth][best]++
-	}
-	run.samples.offer(run.sample(example, truth))
-}
-
-func (run *classification) sample(example Example, truth int) Sample {
-	probabilities := zeroshot.Softmax(run.sims, run.classifier.Scale)
-	s := Sample{ID: example.ID, Image: example.Image, Truth: truth, Correct: run.order[0] == truth}
-	for _, class := range run.order[:min(5, len(run.order))] {
-		s.Ranking = append(s.Ranking, Guess{class, probabilities[class], float64(run.sims[class])})
-	}
-	return s
-}
-
-func (run *classification) finish() *ClassificationResult {
-	r, k := run.result, len(run.classifier.Classes)
 	chance := 1 / float64(k)
-	r.Metrics = map[string]Metric{
-		Acc1: Share(run.hits1, run.n, chance),
+	r.Metrics = map[string]Metric{Acc1: shareOf(hits1, a.clusters(), chance), MeanPerClassRecall: meanRecall(r.PerClass, chance)}
+	if k > topAnswers {
+		r.Metrics[Acc5] = shareOf(hits5, a.clusters(), topAnswers*chance)
 	}
-	if k > 5 {
-		r.Metrics[Acc5] = Share(run.hits5, run.n, 5*chance)
-	}
-	r.Metrics[MeanPerClassRecall] = meanRecall(r.PerClass, chance)
-	r.Samples = run.samples.taken
 	return r
 }
+
+// shareOf is the share of ones, with Wilson's interval, or a bootstrap over clusters where there are any.
+func shareOf(hits []float64, clusters []int, chance float64) Metric {
+	if clusters != nil {
+		m := metrics.Mean(hits, clusters, 0)
+		m.Chance = &chance
+		return m
+	}
+	n := 0
+	for _, h := range hits {
+		n += int(h)
+	}
+	return Share(n, len(hits), chance)
+}
+
+// z95 is the standard normal's 97.5 % quantile.
+const z95 = 1.959963984540054
 
 // meanRecall is the mean over the classes that occur; its interval treats the classes' recalls as independent.
 func meanRecall(classes []ClassResult, chance float64) Metric {
@@ -234,29 +333,215 @@ func meanRecall(classes []ClassResult, chance float64) Metric {
 	return m
 }
 
-// sampler keeps examples for the report: the first right and the first wrong answers, spread over the classes.
-type sampler struct {
-	taken    []Sample
-	perClass map[int]int
-	right    int
-	wrong    int
+// bias fills in gaps between groups and counterfactual pairs.
+func (a *answers) bias(r *ClassificationResult, seed uint64) {
+	correct, clusters := a.Correct(), a.clusters()
+	for _, column := range a.task.Groups {
+		list := make([]bias.Answer, a.Len())
+		for i, e := range a.examples {
+			list[i] = bias.Answer{Group: e.Labels[column], Truth: a.Truth[i], Correct: correct[i], Cluster: i}
+			if clusters != nil {
+				list[i].Cluster = clusters[i]
+			}
+		}
+		r.Groups = append(r.Groups, bias.Compare(column, list, seed))
+	}
+	if c := a.task.Counterfactual; c != nil {
+		variants := make([]bias.Variant, a.Len())
+		for i, e := range a.examples {
+			variants[i] = bias.Variant{Match: e.Labels[c.Match], Attribute: e.Labels[c.Attribute], Prediction: a.tops[i][0],
+				Correct: correct[i], TruthProbability: a.records[a.at[i]].LabelProbability}
+		}
+		flips := bias.CompareVariants(c.Match, c.Attribute, variants, seed)
+		r.Counterfactual = &flips
+	}
 }
 
-const samplesOfAKind = 24
+// minDoubt is how many examples doubt needs on each side to say anything.
+const minDoubt = 20
 
-func (s *sampler) offer(sample Sample) {
-	if s.perClass == nil {
-		s.perClass = map[int]int{}
+// doubts measures calibration, rules and prediction sets. Accuracy is of all examples; doubt is fitted on validation
+// examples and measured on the others.
+func (s *Session) doubts(ctx context.Context, task Task, set Dataset, c *zeroshot.Classifier, a *answers, r *ClassificationResult, in *Inputs) error {
+	if !s.o.Doubt && task.Doubt == nil {
+		return nil
 	}
-	count := &s.wrong
-	if sample.Correct {
-		count = &s.right
+	validation, test := a.halves()
+	r.DoubtNote = "fitted on half of the examples, chosen by a hash of their identifiers, and measured on the other half"
+	if task.Validation != nil {
+		e, err := s.other(ctx, task, set, *task.Validation)
+		if err != nil {
+			return fmt.Errorf("validation: %w", err)
+		}
+		v := score(c, task, e)
+		in.Others["validation"] = e.Data
+		validation, test = v.Answers, a.Answers
+		for i := range v.records {
+			v.records[i].Set = "validation"
+		}
+		r.Records = append(r.Records, v.records...)
+		r.DoubtNote = "fitted on the task's validation examples and measured on its own"
 	}
-	if *count >= samplesOfAKind || s.perClass[sample.Truth] >= 4 {
-		return
+	unknown := newAnswers(c, task)
+	if task.Unknown != nil {
+		e, err := s.other(ctx, task, set, *task.Unknown)
+		if err != nil {
+			return fmt.Errorf("unknown: %w", err)
+		}
+		unknown = scoreUnknown(c, task, e)
+		in.Others["unknown"] = e.Data
 	}
-	*count++
-	s.perClass[sample.Truth]++
-	sample.Image = slices.Clone(sample.Image)
-	s.taken = append(s.taken, sample)
+	if validation.Len() < minDoubt || test.Len() < minDoubt {
+		r.DoubtNote = fmt.Sprintf("not measured: %d examples to fit on and %d to measure on; both need %d", validation.Len(), test.Len(), minDoubt)
+		return nil
+	}
+	config := doubt.Config{}
+	if task.Doubt != nil {
+		config = *task.Doubt
+	}
+	var err error
+	if r.Doubt, err = doubt.Evaluate(config, validation, test, unknown.Answers, c.Scale, s.o.Seed); err != nil {
+		return err
+	}
+	rule := &r.Doubt.Chosen
+	rule.Task, rule.Model, rule.Classes, rule.Templates = task.Name, s.o.Model, c.Classes, task.Templates
+	a.refuse(rule)
+	unknown.refuse(rule)
+	r.Records = append(r.Records, unknown.records...)
+	return nil
+}
+
+// halves divides the examples by a hash of their cluster or identifier.
+func (a *answers) halves() (validation, test doubt.Answers) {
+	var first, second []int
+	for i, e := range a.examples {
+		key := e.Labels[a.task.Cluster]
+		if key == "" {
+			key = e.ID
+		}
+		h := fnv.New64a()
+		h.Write([]byte(key))
+		if sum := h.Sum64(); (sum^sum>>32)&1 == 0 {
+			first = append(first, i)
+		} else {
+			second = append(second, i)
+		}
+	}
+	return a.Pick(first), a.Pick(second)
+}
+
+// refuse writes the rule's answers into the records.
+func (a *answers) refuse(rule *zeroshot.Rule) {
+	for i, sims := range a.Similarities {
+		a.records[a.at[i]].Known = rule.Known(sims)
+	}
+}
+
+// Numbers of samples that a report shows, of each kind and of one class.
+const (
+	samplesOfAKind  = 12
+	samplesPerClass = 3
+)
+
+// samples picks examples for the report: right answers spread over the classes, and the wrong ones the model was surest
+// of.
+func (a *answers) samples() []Sample {
+	probability := make([]float64, a.Len())
+	var right, wrong []int
+	for i := range a.Truth {
+		probability[i] = a.records[a.at[i]].Probability
+		if a.tops[i][0] == a.Truth[i] {
+			right = append(right, i)
+		} else {
+			wrong = append(wrong, i)
+		}
+	}
+	slices.SortStableFunc(wrong, func(i, j int) int {
+		switch {
+		case probability[i] > probability[j]:
+			return -1
+		case probability[i] < probability[j]:
+			return 1
+		}
+		return 0
+	})
+	var out []Sample
+	for _, list := range [][]int{right, wrong} {
+		perClass, taken := map[int]int{}, 0
+		limit := max(1, min(samplesPerClass, samplesOfAKind/max(1, len(a.classifier.Classes))+1))
+		for _, i := range list {
+			if taken == samplesOfAKind || perClass[a.Truth[i]] == limit {
+				continue
+			}
+			perClass[a.Truth[i]]++
+			taken++
+			out = append(out, a.sample(i))
+		}
+	}
+	return out
+}
+
+func (a *answers) sample(i int) Sample {
+	r := a.records[a.at[i]]
+	s := Sample{ID: r.ID, Truth: a.Truth[i], Correct: r.Correct, row: a.examples[i].Row}
+	for k, class := range a.tops[i] {
+		s.Ranking = append(s.Ranking, Guess{class, r.TopProbabilities[k], r.TopSimilarities[k]})
+	}
+	return s
+}
+
+// illustrate reads the samples' images.
+func illustrate(ctx context.Context, set Dataset, samples []Sample) error {
+	wanted := map[string]*[]byte{}
+	rows := map[string]int64{}
+	for i := range samples {
+		wanted[samples[i].ID], rows[samples[i].ID] = &samples[i].Image, samples[i].row
+	}
+	return fetchImages(ctx, set, wanted, rows)
+}
+
+// fetchImages fills in images by identifier: one by one where the set can, else in a pass over it.
+func fetchImages(ctx context.Context, set Dataset, wanted map[string]*[]byte, rows map[string]int64) error {
+	if direct, ok := set.(imager); ok {
+		for _, id := range sortedKeys(wanted) {
+			image, err := direct.ImageAt(ctx, rows[id])
+			if err == errNoShortcut {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			*wanted[id] = slices.Clone(image)
+			delete(wanted, id)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	for example, err := range set.Examples(ctx) {
+		if err != nil {
+			return err
+		}
+		if image, ok := wanted[example.ID]; ok {
+			*image = slices.Clone(example.Image)
+			if delete(wanted, example.ID); len(wanted) == 0 {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// eachParallel runs work(0) … work(n−1) on all cores.
+func eachParallel(n int, work func(i int)) {
+	var wg sync.WaitGroup
+	workers := min(n, runtime.GOMAXPROCS(0))
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < n; i += workers {
+				work(i)
+			}
+		})
+	}
+	wg.Wait()
 }

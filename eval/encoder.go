@@ -1,6 +1,6 @@
 // Package eval measures what a pair of encoders knows: zero-shot classification with prompt templates and ensembles,
-// retrieval in both directions, and reports of both for machines and for people. It sees a model through two methods
-// and knows neither GoMLX nor checkpoints.
+// several labels an image, retrieval in both directions, choosing between captions, doubt, bias, and reports of all of it
+// for machines and for people. It sees a model through two methods and knows neither GoMLX nor checkpoints.
 package eval
 
 import (
@@ -36,11 +36,37 @@ type Example struct {
 	Image    []byte // an encoded file
 	Captions []string
 	Labels   map[string]string // metadata columns
+	Wrong    []string          // captions that are not true of the image, for selection
+	Row      int64             // place in the data set before filters
 }
 
 // Dataset is a set to evaluate on. Examples come in a fixed order and can be read again.
+//
+// A Dataset may also have any of these methods, each of which saves work:
+//
+//	Fingerprint() string                                          // changes with the content: embeddings may be cached
+//	WithoutImages(ctx context.Context) iter.Seq2[Example, error]  // Examples, less Image
+//	ImageAt(ctx context.Context, row int64) ([]byte, error)       // one image by Example.Row
 type Dataset interface {
 	Examples(ctx context.Context) iter.Seq2[Example, error]
+}
+
+type fingerprinted interface{ Fingerprint() string }
+
+type light interface {
+	WithoutImages(ctx context.Context) iter.Seq2[Example, error]
+}
+
+type imager interface {
+	ImageAt(ctx context.Context, row int64) ([]byte, error)
+}
+
+// withoutImages is the set's own reading without images, or the full one.
+func withoutImages(ctx context.Context, set Dataset) iter.Seq2[Example, error] {
+	if l, ok := set.(light); ok {
+		return l.WithoutImages(ctx)
+	}
+	return set.Examples(ctx)
 }
 
 // checkRows guards against an encoder that returns fewer rows than it was asked for.

@@ -228,17 +228,6 @@ func TestRetrievalMatchesByColumn(t *testing.T) {
 	}
 }
 
-func TestHitChance(t *testing.T) {
-	for _, test := range []struct {
-		n, m, k int
-		want    float64
-	}{{10, 1, 1, 0.1}, {10, 1, 5, 0.5}, {10, 2, 5, 1 - 0.5*4/9}, {5, 1, 10, 1}, {100, 100, 1, 1}} {
-		if got := hitChance(test.n, test.m, test.k); math.Abs(got-test.want) > 1e-12 {
-			t.Errorf("hitChance(%d, %d, %d) = %g, want %g", test.n, test.m, test.k, got, test.want)
-		}
-	}
-}
-
 // TestWilson checks against the textbook formula worked out apart, and its known values at the ends.
 func TestWilson(t *testing.T) {
 	for _, test := range []struct {

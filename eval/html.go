@@ -2,6 +2,7 @@ package eval
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/base64"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"image/png"
 	"io"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,6 +20,15 @@ import (
 
 //go:embed report.html
 var reportHTML string
+
+//go:embed page.css
+var pageCSS string
+
+// PageStyle is the style sheet of all pages, light and dark.
+var PageStyle = template.CSS(pageCSS)
+
+// anchor matches what the target of a link must not hold.
+var anchor = regexp.MustCompile(`[^a-zA-Z0-9]+`)
 
 // thumbnailSide bounds the pictures inside a report.
 const thumbnailSide = 96
@@ -28,10 +39,15 @@ const maxTableClasses = 24
 // WriteHTML writes the report for people: one page that needs nothing else, no network either.
 func (r *Report) WriteHTML(w io.Writer) error {
 	page, err := template.New("report").Funcs(template.FuncMap{
-		"percent": func(x float64) string { return fmt.Sprintf("%.1f", 100*x) },
-		"thumb":   newThumbnailer().dataURI,
-		"shade":   shade,
-		"cardOf":  cardOf,
+		"percent":     func(x float64) string { return fmt.Sprintf("%.1f", 100*x) },
+		"wanted":      func(alpha float64) string { return fmt.Sprintf("%.4g", 100*(1-alpha)) },
+		"thumb":       newThumbnailer().dataURI,
+		"shade":       shade,
+		"cardOf":      cardOf,
+		"style":       func() template.CSS { return PageStyle },
+		"reliability": reliability,
+		"risk":        risk,
+		"anchor":      func(r Result) string { return "task-" + anchor.ReplaceAllString(r.Task.Name, "-") },
 	}).Parse(reportHTML)
 	if err != nil {
 		return err
@@ -112,7 +128,7 @@ type ConfusionCell struct {
 
 // ConfusionTable is the confusion by name, or nil where there are too many classes for a page.
 func (c *ClassificationResult) ConfusionTable() []ConfusionRow {
-	if len(c.Classes) > maxTableClasses {
+	if len(c.Classes) > maxTableClasses || c.Confusion == nil {
 		return nil
 	}
 	rows := make([]ConfusionRow, len(c.Classes))
@@ -162,20 +178,28 @@ func (c *ClassificationResult) Bars() [][]ClassBar {
 	return [][]ClassBar{worst, best}
 }
 
-// Right and Wrong split the samples.
+// Right lists samples with a right answer.
 func (c *ClassificationResult) Right() []Sample { return c.samplesThat(true) }
 
-// Wrong lists samples with a wrong answer.
+// Wrong lists samples with a wrong answer, those the model was surest of first.
 func (c *ClassificationResult) Wrong() []Sample { return c.samplesThat(false) }
 
 func (c *ClassificationResult) samplesThat(correct bool) []Sample {
 	var list []Sample
 	for _, s := range c.Samples {
-		if s.Correct == correct && len(list) < 12 {
+		if s.Correct == correct {
 			list = append(list, s)
 		}
 	}
 	return list
+}
+
+// Columns are the classes for the page, in two columns, the lowest average precision first.
+func (m *MultiLabelResult) Columns() [][]APResult {
+	list := slices.Clone(m.PerClass)
+	slices.SortStableFunc(list, func(a, b APResult) int { return cmp.Compare(a.AP, b.AP) })
+	half := (len(list) + 1) / 2
+	return [][]APResult{list[:half], list[half:]}
 }
 
 // Plot is a curve as an SVG path inside a box.

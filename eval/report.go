@@ -8,13 +8,16 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+
+	"tandem/internal/fault"
 )
 
 // Report is a set of results for one model.
 type Report struct {
-	Title   string            `json:"title"`
-	Model   map[string]string `json:"model"` // what it is: checkpoint, step, parameters, tokenizer
-	Results []Result          `json:"results"`
+	Title    string            `json:"title"`
+	Model    map[string]string `json:"model"` // what it is: checkpoint, step, parameters, tokenizer
+	Manifest *Manifest         `json:"manifest,omitempty"`
+	Results  []Result          `json:"results"`
 	// Curve is the training's course, if known.
 	Curve []CurvePoint `json:"-"`
 }
@@ -32,14 +35,37 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return enc.Encode(r)
 }
 
-// metricOrder is the order in which metrics are shown.
-var metricOrder = append(append([]string{Acc1, Acc5, MeanPerClassRecall}, recallNames[true]...), recallNames[false]...)
+// ReadReport reads what WriteJSON wrote.
+func ReadReport(path string) (*Report, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fault.User(err)
+	}
+	var r Report
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fault.Userf("%s is not a report: %w", path, err)
+	}
+	if len(r.Results) == 0 {
+		return nil, fault.Userf("%s holds no results", path)
+	}
+	return &r, nil
+}
 
-// metricTitles are the metrics' names for people.
-var metricTitles = map[string]string{
-	Acc1: "top-1", Acc5: "top-5", MeanPerClassRecall: "per-class recall",
-	recallNames[true][0]: "image→text R@1", recallNames[true][1]: "R@5", recallNames[true][2]: "R@10",
-	recallNames[false][0]: "text→image R@1", recallNames[false][1]: "R@5", recallNames[false][2]: "R@10",
+// metricInfo is how a metric is shown.
+type metricInfo struct {
+	name, title string
+	plain       bool // a number of its own, not a share
+}
+
+// knownMetrics in the order in which they are shown; others follow by name.
+var knownMetrics = []metricInfo{
+	{Acc1, "top-1", false}, {Acc5, "top-5", false}, {MeanPerClassRecall, "per-class recall", false}, {MAP, "mAP", false},
+	{ImageToText + "_R@1", "image→text R@1", false}, {ImageToText + "_R@5", "image→text R@5", false}, {ImageToText + "_R@10", "image→text R@10", false},
+	{ImageToText + "_mAP@10", "image→text mAP@10", false}, {ImageToText + "_median_rank", "image→text median rank", true},
+	{TextToImage + "_R@1", "text→image R@1", false}, {TextToImage + "_R@5", "text→image R@5", false}, {TextToImage + "_R@10", "text→image R@10", false},
+	{TextToImage + "_mAP@10", "text→image mAP@10", false}, {TextToImage + "_median_rank", "text→image median rank", true},
+	{Chosen, "true caption chosen", false}, {TextScore, "text score", false}, {ImageScore, "image score", false}, {GroupScore, "group score", false},
+	{EffectSize, "effect size", true},
 }
 
 // WriteTable prints the report for a terminal: one line for each metric, with interval, chance and N.
@@ -48,8 +74,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 	fmt.Fprintln(t, "task\tmetric\tvalue\t95 % interval\tchance\tN\t")
 	for _, result := range r.Results {
 		name := result.Describe()
-		for _, m := range result.Ordered() {
-			fmt.Fprintf(t, "%s\t%s\t%.1f %%\t%.1f – %.1f\t%.1f %%\t%d\t\n", name, m.Title, 100*m.Value, 100*m.Low, 100*m.High, 100*m.ChanceOrZero(), m.N)
+		for _, m := range append(result.Ordered(), result.doubtMetrics()...) {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s – %s\t%s\t%d\t\n", name, m.Title, m.Show(m.Value), m.bare(m.Low), m.bare(m.High), m.ShowChance(), m.N)
 			name = ""
 		}
 	}
@@ -58,46 +84,97 @@ func (r *Report) WriteTable(w io.Writer) error {
 
 // Describe is the task's name with the number of answers.
 func (r Result) Describe() string {
-	if r.Retrieval != nil {
+	switch {
+	case r.Retrieval != nil:
 		return fmt.Sprintf("%s (%d images, %d texts)", r.Task.Name, r.Retrieval.Images, r.Retrieval.Texts)
+	case r.Classification != nil:
+		return fmt.Sprintf("%s (%d-way)", r.Task.Name, len(r.Classification.Classes))
+	case r.MultiLabel != nil:
+		return fmt.Sprintf("%s (%d labels)", r.Task.Name, len(r.MultiLabel.Classes))
+	case r.Association != nil:
+		return fmt.Sprintf("%s (%d and %d images)", r.Task.Name, r.Association.Images[0], r.Association.Images[1])
 	}
-	return fmt.Sprintf("%s (%d-way)", r.Task.Name, len(r.Classification.Classes))
+	return r.Task.Name
 }
 
 // NamedMetric is a metric with its name for machines and for people.
 type NamedMetric struct {
 	Name, Title string
+	Plain       bool // a number of its own; otherwise a share, shown in percent
 	Metric
 }
+
+// bare shows a value of the metric without its unit.
+func (m NamedMetric) bare(x float64) string {
+	if m.Plain {
+		return fmt.Sprintf("%.4g", x)
+	}
+	return fmt.Sprintf("%.1f", 100*x)
+}
+
+// Show shows a value of the metric.
+func (m NamedMetric) Show(x float64) string {
+	if m.Plain {
+		return m.bare(x)
+	}
+	return m.bare(x) + " %"
+}
+
+// ShowChance shows the level of guessing, "–" where there is none.
+func (m NamedMetric) ShowChance() string {
+	if m.Chance == nil {
+		return "–"
+	}
+	return m.Show(*m.Chance)
+}
+
+// Range shows the interval.
+func (m NamedMetric) Range() string { return m.bare(m.Low) + " – " + m.bare(m.High) }
 
 // Ordered lists the metrics in the order they are shown.
 func (r Result) Ordered() []NamedMetric {
 	var list []NamedMetric
 	metrics := r.Metrics()
-	for _, name := range metricOrder {
-		if m, ok := metrics[name]; ok {
-			list = append(list, NamedMetric{name, metricTitles[name], m})
+	shown := map[string]bool{}
+	for _, info := range knownMetrics {
+		if m, ok := metrics[info.name]; ok {
+			list = append(list, NamedMetric{info.name, info.title, info.plain, m})
+			shown[info.name] = true
+		}
+	}
+	for _, name := range sortedKeys(metrics) {
+		if !shown[name] {
+			list = append(list, NamedMetric{name, name, false, metrics[name]})
 		}
 	}
 	return list
 }
 
-// ChanceOrZero is the chance level, 0 where there is none.
-func (m Metric) ChanceOrZero() float64 {
-	if m.Chance == nil {
-		return 0
+// doubtMetrics are the headline numbers of doubt, for tables.
+func (r Result) doubtMetrics() []NamedMetric {
+	if r.Classification == nil || r.Classification.Doubt == nil {
+		return nil
 	}
-	return *m.Chance
+	d := r.Classification.Doubt
+	chosen := d.Rules[0]
+	list := []NamedMetric{
+		{"ece", "calibration error", false, d.ECE}, {"ece_fitted", "  at the fitted scale", false, d.ECEFitted},
+		{"coverage", "answered (" + chosen.Score + ", " + chosen.Goal + ")", false, chosen.Coverage},
+		{"accuracy_answered", "  accuracy of these", false, chosen.Accuracy},
+	}
+	if chosen.FalseAccept != nil {
+		list = append(list, NamedMetric{"false_accept", "  out-of-set answered", false, *chosen.FalseAccept})
+	}
+	if u, ok := d.Unknown[chosen.Score]; ok {
+		list = append(list, NamedMetric{"auroc", "known from unknown: AUROC", false, u.AUROC}, NamedMetric{"fpr95", "known from unknown: FPR@95", false, u.FPR95})
+	}
+	sets := d.Conformal[0]
+	return append(list, NamedMetric{"conformal_coverage", fmt.Sprintf("sets hold the truth (%s, α %g)", sets.Method, sets.Alpha), false, sets.Coverage})
 }
 
 // SkippedLine says what was left out, "" if nothing.
 func (r Result) SkippedLine() string {
-	skipped := map[string]int{}
-	if r.Retrieval != nil {
-		skipped = r.Retrieval.Skipped
-	} else if r.Classification != nil {
-		skipped = r.Classification.Skipped
-	}
+	skipped := r.skipped()
 	var parts []string
 	for _, reason := range sortedKeys(skipped) {
 		parts = append(parts, fmt.Sprintf("%d %s", skipped[reason], reason))

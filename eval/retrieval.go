@@ -2,10 +2,11 @@ package eval
 
 import (
 	"context"
-	"runtime"
 	"slices"
-	"sync"
 
+	"tandem/eval/metrics"
+	"tandem/eval/record"
+	"tandem/eval/retrieve"
 	"tandem/internal/zeroshot"
 )
 
@@ -16,11 +17,13 @@ type RetrievalResult struct {
 	Metrics map[string]Metric `json:"metrics"`
 	Skipped map[string]int    `json:"skipped"`
 	Samples []RetrievalSample `json:"-"`
+	Records []record.Record   `json:"-"`
 }
 
 // RetrievalSample is one query text with the images found for it.
 type RetrievalSample struct {
 	Text  string
+	Rank  int // of the first right image, from 1
 	Found []FoundImage
 }
 
@@ -29,39 +32,46 @@ type FoundImage struct {
 	ID       string
 	Image    []byte
 	Relevant bool
+	row      int64
 }
 
 // cutoffs are the k of R@k.
 var cutoffs = []int{1, 5, 10}
 
-// recallNames are the metrics' names by direction.
-var recallNames = map[bool][]string{
-	true:  {"image_to_text_R@1", "image_to_text_R@5", "image_to_text_R@10"},
-	false: {"text_to_image_R@1", "text_to_image_R@5", "text_to_image_R@10"},
-}
+// Directions of retrieval, as metrics and records name them.
+const (
+	ImageToText = "image_to_text"
+	TextToImage = "text_to_image"
+)
 
-// Retrieve searches both ways over a captioned set. Images and texts belong together if they share a key: the value of
+// retrievalMetrics are the metrics of a direction.
+var retrievalMetrics = []string{"_R@1", "_R@5", "_R@10", "_mAP@10", "_median_rank"}
+
+// retrieve searches both ways over a captioned set. Images and texts belong together if they share a key: the value of
 // the metadata column match, or, where match is empty, the example itself. A text that several examples carry is one
 // candidate that belongs to all their keys. R@k is the share of queries with a relevant candidate among the first k;
-// of equally similar candidates the irrelevant ones count as ahead.
-func Retrieve(ctx context.Context, enc Encoder, set Dataset, match string) (*RetrievalResult, error) {
+// of equally similar candidates the irrelevant ones count as ahead. Intervals are by bootstrap over images: the texts of
+// one image are drawn together.
+func (s *Session) retrieve(ctx context.Context, task Task, set Dataset, in *Inputs) (*RetrievalResult, error) {
+	set = filter(set, task.subset())
+	e, err := s.embed(ctx, set)
+	if err != nil {
+		return nil, err
+	}
+	in.saw(e)
+	in.seal()
 	pool := retrievalPool{textIndex: map[string]int{}, keyIndex: map[string]int{}}
-	result := &RetrievalResult{Skipped: map[string]int{}}
-	var failed error
-	for example, row := range encoded(ctx, enc, set, &failed) {
+	result := &RetrievalResult{Skipped: e.Skipped(), Metrics: map[string]Metric{}}
+	for i, example := range e.Examples {
 		switch {
-		case row == nil:
-			result.Skipped["image"]++
+		case e.Rows[i] == nil:
 		case len(example.Captions) == 0:
 			result.Skipped["no caption"]++
 		default:
-			pool.add(example, row, match)
+			pool.add(example, e.Rows[i], task.Match)
 		}
 	}
-	if failed != nil && !isImageError(failed) {
-		return nil, failed
-	}
-	rows, err := enc.EncodeTexts(ctx, pool.texts)
+	rows, err := s.enc.EncodeTexts(ctx, pool.texts)
 	if err != nil {
 		return nil, err
 	}
@@ -69,24 +79,41 @@ func Retrieve(ctx context.Context, enc Encoder, set Dataset, match string) (*Ret
 		return nil, err
 	}
 	result.Images, result.Texts = len(pool.images), len(pool.texts)
-	result.Metrics = map[string]Metric{}
-	imageKeys := make([][]int, len(pool.images))
-	for i, key := range pool.imageKeys {
-		imageKeys[i] = []int{key}
+	toText, toImage, err := retrieve.Rank(retrieve.FromRows(pool.images), retrieve.FromRows(rows), pool.links())
+	if err != nil {
+		return nil, err
 	}
-	pool.recalls(result, true, pool.images, imageKeys, rows, pool.textKeys)
-	pool.recalls(result, false, rows, pool.textKeys, pool.images, imageKeys)
-	result.Samples = pool.sample(rows)
-	return result, nil
+	imageClusters, textClusters := pool.clusters(task.Cluster)
+	result.add(ImageToText, toText, imageClusters, s.o.Seed)
+	result.add(TextToImage, toImage, textClusters, s.o.Seed)
+	result.Records = pool.records(toText, toImage)
+	result.Samples = pool.sample(rows, toImage)
+	if s.o.Pictures {
+		err = illustrateFound(ctx, set, result.Samples)
+	}
+	return result, err
+}
+
+// add fills in the metrics of one direction.
+func (r *RetrievalResult) add(direction string, ranks *retrieve.Ranks, clusters []int, seed uint64) {
+	for i, k := range cutoffs {
+		m := metrics.Mean(ranks.RecallAt(k), clusters, seed)
+		chance := ranks.ChanceAt(k)
+		m.Chance = &chance
+		r.Metrics[direction+retrievalMetrics[i]] = m
+	}
+	r.Metrics[direction+"_mAP@10"] = metrics.Mean(ranks.AveragePrecisionAt(10), clusters, seed)
+	r.Metrics[direction+"_median_rank"] = retrieve.MedianRank(ranks.FirstRanks(), clusters, seed)
 }
 
 // retrievalPool holds the candidates of both sides.
 type retrievalPool struct {
 	images    [][]float32
 	imageKeys []int
-	examples  []Example // without captions, for the report
+	examples  []Example
 	texts     []string
 	textKeys  [][]int
+	textFrom  []int // the first image that carries the text
 	textIndex map[string]int
 	keyIndex  map[string]int
 }
@@ -101,9 +128,9 @@ func (p *retrievalPool) add(example Example, row []float32, match string) {
 		k = len(p.keyIndex)
 		p.keyIndex[key] = k
 	}
-	p.images = append(p.images, slices.Clone(row))
+	p.images = append(p.images, row)
 	p.imageKeys = append(p.imageKeys, k)
-	p.examples = append(p.examples, Example{ID: example.ID, Image: slices.Clone(example.Image)})
+	p.examples = append(p.examples, example)
 	for _, text := range example.Captions {
 		t, ok := p.textIndex[text]
 		if !ok {
@@ -111,6 +138,7 @@ func (p *retrievalPool) add(example Example, row []float32, match string) {
 			p.textIndex[text] = t
 			p.texts = append(p.texts, text)
 			p.textKeys = append(p.textKeys, nil)
+			p.textFrom = append(p.textFrom, len(p.images)-1)
 		}
 		if !slices.Contains(p.textKeys[t], k) {
 			p.textKeys[t] = append(p.textKeys[t], k)
@@ -118,106 +146,107 @@ func (p *retrievalPool) add(example Example, row []float32, match string) {
 	}
 }
 
-// recalls fills in R@k of one direction.
-func (p *retrievalPool) recalls(r *RetrievalResult, byImage bool, queries [][]float32, queryKeys [][]int, candidates [][]float32, candidateKeys [][]int) {
+// links lists the texts that belong to each image.
+func (p *retrievalPool) links() retrieve.Links {
 	byKey := make([][]int, len(p.keyIndex))
-	for c, keys := range candidateKeys {
+	for t, keys := range p.textKeys {
 		for _, k := range keys {
-			byKey[k] = append(byKey[k], c)
+			byKey[k] = append(byKey[k], t)
 		}
 	}
-	ranks, relevant := make([]int, len(queries)), make([]int, len(queries))
-	eachParallel(len(queries), func(q int) {
-		ranks[q], relevant[q] = rankOfFirstRelevant(queries[q], queryKeys[q], candidates, byKey)
+	relevant := make([][]int, len(p.images))
+	for i, k := range p.imageKeys {
+		relevant[i] = byKey[k]
+	}
+	return retrieve.NewLinks(relevant)
+}
+
+// clusters of the images and of the texts: a text goes with the first image that carries it.
+func (p *retrievalPool) clusters(column string) (images, texts []int) {
+	images = clustersOf(column, p.examples)
+	if images == nil {
+		images = make([]int, len(p.images))
+		for i := range images {
+			images[i] = i
+		}
+	}
+	texts = make([]int, len(p.texts))
+	for t, i := range p.textFrom {
+		texts[t] = images[i]
+	}
+	return images, texts
+}
+
+func (p *retrievalPool) records(toText, toImage *retrieve.Ranks) []record.Record {
+	var out []record.Record
+	add := func(ranks *retrieve.Ranks, fill func(q int) record.Record) {
+		hits, precisions := ranks.RecallAt(1), ranks.AveragePrecisionAt(0)
+		for q := range ranks.Queries() {
+			r := fill(q)
+			r.Known, r.Correct, r.Score, r.AveragePrecision = true, hits[q] == 1, hits[q], precisions[q]
+			if places := ranks.Of(q); len(places) > 0 {
+				r.Rank = int64(places[0]) + 1
+			}
+			out = append(out, r)
+		}
+	}
+	add(toText, func(q int) record.Record {
+		e := p.examples[q]
+		return record.Record{Set: ImageToText, ID: e.ID, Metadata: e.Labels, Cluster: e.ID}
 	})
-	for i, k := range cutoffs {
-		hits, chance := 0, 0.0
-		for q := range queries {
-			if ranks[q] < k {
-				hits++
-			}
-			chance += hitChance(len(candidates), relevant[q], k)
-		}
-		r.Metrics[recallNames[byImage][i]] = Share(hits, len(queries), chance/float64(max(1, len(queries))))
-	}
-}
-
-// rankOfFirstRelevant is the number of irrelevant candidates at least as similar as the best relevant one.
-func rankOfFirstRelevant(query []float32, keys []int, candidates [][]float32, byKey [][]int) (rank, relevant int) {
-	isRelevant := map[int]bool{}
-	best := float32(-2)
-	for _, k := range keys {
-		for _, c := range byKey[k] {
-			isRelevant[c] = true
-			best = max(best, zeroshot.Dot(query, candidates[c]))
-		}
-	}
-	for c, row := range candidates {
-		if !isRelevant[c] && zeroshot.Dot(query, row) >= best {
-			rank++
-		}
-	}
-	return rank, len(isRelevant)
-}
-
-// hitChance is the probability that k of n candidates drawn at random hold one of m relevant ones.
-func hitChance(n, m, k int) float64 {
-	if m > n-k {
-		return 1
-	}
-	miss := 1.0
-	for i := range k {
-		miss *= float64(n-m-i) / float64(n-i)
-	}
-	return 1 - miss
-}
-
-// eachParallel runs work(0) … work(n−1) on all cores.
-func eachParallel(n int, work func(i int)) {
-	var wg sync.WaitGroup
-	workers := min(n, runtime.GOMAXPROCS(0))
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				work(i)
-			}
-		})
-	}
-	wg.Wait()
+	add(toImage, func(q int) record.Record {
+		return record.Record{Set: TextToImage, ID: p.texts[q], Cluster: p.examples[p.textFrom[q]].ID}
+	})
+	return out
 }
 
 // Numbers of queries and answers that the report shows.
 const (
 	sampleQueries = 12
-	sampleAnswers = 6
+	sampleAnswers = 8
 )
 
 // sample picks queries spread over the texts, with the images found for each.
-func (p *retrievalPool) sample(rows [][]float32) []RetrievalSample {
+func (p *retrievalPool) sample(rows [][]float32, ranks *retrieve.Ranks) []RetrievalSample {
 	var samples []RetrievalSample
 	for q := range min(sampleQueries, len(p.texts)) {
 		t := q * len(p.texts) / min(sampleQueries, len(p.texts))
-		order := make([]int, len(p.images))
 		sims := make([]float32, len(p.images))
 		for i, image := range p.images {
-			order[i], sims[i] = i, zeroshot.Dot(rows[t], image)
+			sims[i] = zeroshot.Dot(rows[t], image)
 		}
-		slices.SortStableFunc(order, func(a, b int) int {
-			switch {
-			case sims[a] > sims[b]:
-				return -1
-			case sims[a] < sims[b]:
-				return 1
-			default:
-				return 0
-			}
-		})
 		s := RetrievalSample{Text: p.texts[t]}
-		for _, i := range order[:min(sampleAnswers, len(order))] {
+		if places := ranks.Of(t); len(places) > 0 {
+			s.Rank = int(places[0]) + 1
+		}
+		for _, i := range top(sims, sampleAnswers) {
 			relevant := slices.Contains(p.textKeys[t], p.imageKeys[i])
-			s.Found = append(s.Found, FoundImage{p.examples[i].ID, p.examples[i].Image, relevant})
+			s.Found = append(s.Found, FoundImage{ID: p.examples[i].ID, Relevant: relevant, row: p.examples[i].Row})
 		}
 		samples = append(samples, s)
 	}
 	return samples
+}
+
+// illustrateFound reads the images of all samples, each once.
+func illustrateFound(ctx context.Context, set Dataset, samples []RetrievalSample) error {
+	images, rows := map[string]*[]byte{}, map[string]int64{}
+	for _, s := range samples {
+		for _, f := range s.Found {
+			images[f.ID], rows[f.ID] = new([]byte), f.row
+		}
+	}
+	wanted := map[string]*[]byte{}
+	for id, image := range images {
+		wanted[id] = image
+	}
+	if err := fetchImages(ctx, set, wanted, rows); err != nil {
+		return err
+	}
+	for _, s := range samples {
+		for i := range s.Found {
+			s.Found[i].Image = *images[s.Found[i].ID]
+		}
+	}
+	return nil
 }

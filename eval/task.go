@@ -1,167 +1,216 @@
 package eval
 
 import (
-	"context"
 	"fmt"
-	"iter"
-	"maps"
 	"slices"
 	"strings"
 
-	"tandem/internal/fault"
+	"tandem/eval/doubt"
 	"tandem/internal/zeroshot"
 )
 
 // Kinds of task.
 const (
-	Classification = "classification"
-	Retrieval      = "retrieval"
+	Classification = "classification" // one label an image
+	MultiLabel     = "multilabel"     // any number of labels an image
+	Retrieval      = "retrieval"      // texts by image and images by text
+	Selection      = "selection"      // the true caption among wrong ones
+	Association    = "association"    // between two sets of images and two sets of words
 )
+
+// Kinds lists the kinds of task.
+func Kinds() []string {
+	return []string{Classification, MultiLabel, Retrieval, Selection, Association}
+}
 
 // Task is one evaluation as its YAML file describes it.
 type Task struct {
 	Name string `yaml:"name" json:"name"`
-	Kind string `yaml:"kind" json:"kind"` // classification (the default) or retrieval
+	Kind string `yaml:"kind" json:"kind"` // one of Kinds; classification is the default
 	// Data is where the examples are: a data set's name or the path of a shard directory, and the split.
 	Data  string `yaml:"data" json:"data"`
 	Split string `yaml:"split,omitempty" json:"split,omitempty"`
 
-	// Where keeps the examples whose metadata columns have these values.
-	Where map[string]string `yaml:"where,omitempty" json:"where,omitempty"`
+	// Where keeps the examples whose metadata columns have these values; Only and Except are for several values.
+	Where  map[string]string   `yaml:"where,omitempty" json:"where,omitempty"`
+	Only   map[string][]string `yaml:"only,omitempty" json:"only,omitempty"`
+	Except map[string][]string `yaml:"except,omitempty" json:"except,omitempty"`
 
-	// Label is the metadata column with an example's class (classification).
+	// Label is the metadata column with an example's class (classification) or classes, separated by | (multilabel).
 	Label string `yaml:"label,omitempty" json:"label,omitempty"`
 	// Classes are the answers; without them the distinct labels of the split, in order.
 	Classes   []Class  `yaml:"classes,omitempty" json:"classes,omitempty"`
 	Templates []string `yaml:"templates,omitempty" json:"templates,omitempty"`
+	// ClassesFile and TemplatesFile name files with one a line instead; whoever reads the task's file reads them.
+	ClassesFile   string `yaml:"classes_file,omitempty" json:"-"`
+	TemplatesFile string `yaml:"templates_file,omitempty" json:"-"`
 
 	// Match is the metadata column that says which images and captions belong together (retrieval).
 	Match string `yaml:"match,omitempty" json:"match,omitempty"`
+	// Wrong are the metadata columns with captions that are not true of the image; Pairs instead is the column that two
+	// examples share whose captions and images are to be told apart, as in Winoground (selection). Probe generates
+	// pictures of shapes with true and wrong captions (data: shapes): one of data/shapes' kinds of probe, Count of them.
+	Wrong []string `yaml:"wrong,omitempty" json:"wrong,omitempty"`
+	Pairs string   `yaml:"pairs,omitempty" json:"pairs,omitempty"`
+	Probe string   `yaml:"probe,omitempty" json:"probe,omitempty"`
+	Count int      `yaml:"count,omitempty" json:"count,omitempty"`
+
+	// Metric is the headline, which training may select checkpoints by; by default the first that the kind has.
+	Metric string `yaml:"metric,omitempty" json:"metric,omitempty"`
+	// Cluster is a metadata column whose equal values mark examples that are not independent, for the intervals.
+	Cluster string `yaml:"cluster,omitempty" json:"cluster,omitempty"`
+	// Groups are metadata columns to report gaps between groups for.
+	Groups []string `yaml:"groups,omitempty" json:"groups,omitempty"`
+	// Counterfactual pairs differ in one attribute alone: does the answer?
+	Counterfactual *Counterfactual `yaml:"counterfactual,omitempty" json:"counterfactual,omitempty"`
+
+	// Doubt is what the rule for "unknown" is chosen for. Validation holds examples to fit on (default: half of the
+	// task's own, by a hash of their identifiers); Unknown holds images of none of the classes.
+	Doubt      *doubt.Config `yaml:"doubt,omitempty" json:"doubt,omitempty"`
+	Validation *Subset       `yaml:"validation,omitempty" json:"validation,omitempty"`
+	Unknown    *Subset       `yaml:"unknown,omitempty" json:"unknown,omitempty"`
+
+	// Association holds the sets of an association test.
+	Association *AssociationConfig `yaml:"association,omitempty" json:"association,omitempty"`
 
 	Licence  string `yaml:"licence,omitempty" json:"licence,omitempty"`
 	Citation string `yaml:"citation,omitempty" json:"citation,omitempty"`
 }
 
+// Counterfactual says which examples differ in one attribute alone: those with the same value of Match and different
+// values of Attribute.
+type Counterfactual struct {
+	Match     string `yaml:"match" json:"match"`
+	Attribute string `yaml:"attribute" json:"attribute"`
+}
+
+// AssociationConfig holds two sets of images and two sets of words.
+type AssociationConfig struct {
+	X     Subset   `yaml:"x" json:"x"`
+	Y     Subset   `yaml:"y" json:"y"`
+	A     []string `yaml:"a" json:"a"`
+	B     []string `yaml:"b" json:"b"`
+	NameX string   `yaml:"name_x,omitempty" json:"name_x,omitempty"` // for people
+	NameY string   `yaml:"name_y,omitempty" json:"name_y,omitempty"`
+	NameA string   `yaml:"name_a,omitempty" json:"name_a,omitempty"`
+	NameB string   `yaml:"name_b,omitempty" json:"name_b,omitempty"`
+}
+
+// subset is the task's own choice of examples.
+func (t Task) subset() Subset {
+	return Subset{Data: t.Data, Split: t.Split, Where: t.Where, Only: t.Only, Except: t.Except}
+}
+
+// within fills a subset's data and split from the task.
+func (t Task) within(s Subset) Subset {
+	if s.Split == "" && s.Data == "" {
+		s.Split = t.Split
+	}
+	if s.Data == "" {
+		s.Data = t.Data
+	}
+	return s
+}
+
 // Validate reports the first thing that is wrong, naming the field.
 func (t Task) Validate() error {
+	labelled := t.Kind == "" || t.Kind == Classification || t.Kind == MultiLabel
 	switch {
 	case t.Name == "":
 		return fmt.Errorf("name is missing")
 	case t.Data == "":
 		return fmt.Errorf("task %s: data is missing: name a data set or the path of a shard directory", t.Name)
-	case t.Kind != "" && t.Kind != Classification && t.Kind != Retrieval:
-		return fmt.Errorf("task %s: kind %q is unknown: use classification or retrieval", t.Name, t.Kind)
-	case t.Kind != Retrieval && t.Label == "":
+	case t.Kind != "" && !slices.Contains(Kinds(), t.Kind):
+		return fmt.Errorf("task %s: kind %q is unknown: use %s", t.Name, t.Kind, strings.Join(Kinds(), ", "))
+	case labelled && t.Label == "":
 		return fmt.Errorf("task %s: label is missing: name the metadata column that holds the class", t.Name)
 	}
-	if err := zeroshot.CheckTemplates(t.Templates); err != nil {
+	if err := t.validateParts(); err != nil {
 		return fmt.Errorf("task %s: %w", t.Name, err)
 	}
 	return nil
 }
 
-// Result is what a task found; one of the two parts is set.
+func (t Task) validateParts() error {
+	if t.Doubt != nil {
+		if err := t.Doubt.WithDefaults().Validate(); err != nil {
+			return fmt.Errorf("doubt: %w", err)
+		}
+		if t.Doubt.FalseAccept > 0 && t.Unknown == nil {
+			return fmt.Errorf("doubt: false_accept needs unknown: name the images of none of the classes")
+		}
+	}
+	if c := t.Counterfactual; c != nil && (c.Match == "" || c.Attribute == "") {
+		return fmt.Errorf("counterfactual: match and attribute are metadata columns, and both are needed")
+	}
+	if t.Kind == Association {
+		if a := t.Association; a == nil || len(a.A) == 0 || len(a.B) == 0 || !a.X.filters() || !a.Y.filters() {
+			return fmt.Errorf("association: two sets of images (x and y: where, only or except) and two of words (a and b) are needed")
+		}
+	}
+	if t.Kind == Selection {
+		if ways := len(t.Wrong) + len(t.Pairs) + len(t.Probe); ways == 0 || t.Pairs != "" && len(t.Wrong) > 0 {
+			return fmt.Errorf("a selection needs one of wrong (columns with false captions), pairs (a column that two examples share) and probe")
+		}
+	}
+	return zeroshot.CheckTemplates(t.Templates)
+}
+
+// Result is what a task found; one of the parts is set.
 type Result struct {
 	Task           Task                  `json:"task"`
+	Inputs         Inputs                `json:"inputs"`
 	Classification *ClassificationResult `json:"classification,omitempty"`
+	MultiLabel     *MultiLabelResult     `json:"multilabel,omitempty"`
 	Retrieval      *RetrievalResult      `json:"retrieval,omitempty"`
+	Selection      *SelectionResult      `json:"selection,omitempty"`
+	Association    *AssociationResult    `json:"association,omitempty"`
 }
 
 // Metrics are the result's numbers by name.
 func (r Result) Metrics() map[string]Metric {
-	if r.Retrieval != nil {
+	switch {
+	case r.Classification != nil:
+		return r.Classification.Metrics
+	case r.MultiLabel != nil:
+		return r.MultiLabel.Metrics
+	case r.Retrieval != nil:
 		return r.Retrieval.Metrics
+	case r.Selection != nil:
+		return r.Selection.Metrics
+	case r.Association != nil:
+		return r.Association.Metrics
 	}
-	return r.Classification.Metrics
+	return nil
 }
 
-// Run evaluates one task.
-func Run(ctx context.Context, enc Encoder, task Task, set Dataset) (Result, error) {
-	result := Result{Task: task}
-	if len(task.Where) > 0 {
-		set = filtered{set, task.Where}
+// skipped counts what was left out, by reason.
+func (r Result) skipped() map[string]int {
+	switch {
+	case r.Classification != nil:
+		return r.Classification.Skipped
+	case r.MultiLabel != nil:
+		return r.MultiLabel.Skipped
+	case r.Retrieval != nil:
+		return r.Retrieval.Skipped
+	case r.Selection != nil:
+		return r.Selection.Skipped
+	case r.Association != nil:
+		return r.Association.Skipped
 	}
-	var err error
-	if task.Kind == Retrieval {
-		result.Retrieval, err = Retrieve(ctx, enc, set, task.Match)
-	} else {
-		result.Classification, err = runClassification(ctx, enc, task, set)
-	}
-	if err != nil {
-		return Result{}, fmt.Errorf("task %s: %w", task.Name, err)
-	}
-	return result, nil
+	return nil
 }
 
-func runClassification(ctx context.Context, enc Encoder, task Task, set Dataset) (*ClassificationResult, error) {
-	classes := task.Classes
-	if len(classes) == 0 {
-		var err error
-		if classes, err = classesOf(ctx, set, task.Label); err != nil {
-			return nil, err
+// Headline is the metric that stands for the result: the one the task names, or the first.
+func (r Result) Headline() NamedMetric {
+	list := r.Ordered()
+	for _, m := range list {
+		if m.Name == r.Task.Metric {
+			return m
 		}
 	}
-	if len(classes) < 2 {
-		return nil, fault.Userf("column %q has %d classes in split %q of %s: a classification needs two", task.Label, len(classes), task.Split, task.Data)
+	if len(list) == 0 {
+		return NamedMetric{}
 	}
-	classifier, err := zeroshot.NewClassifier(ctx, enc, classes, task.Templates)
-	if err != nil {
-		return nil, err
-	}
-	return Classify(ctx, enc, classifier, set, task.Label)
-}
-
-// classesOf lists the distinct values of a column, in order.
-func classesOf(ctx context.Context, set Dataset, label string) ([]Class, error) {
-	names := map[string]bool{}
-	for example, err := range set.Examples(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		if name := example.Labels[label]; name != "" {
-			names[name] = true
-		}
-	}
-	classes := make([]Class, 0, len(names))
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		classes = append(classes, classOf(name))
-	}
-	return classes, nil
-}
-
-// classOf writes an identifier such as "smileys-emotion" or "polar_bear" as words; a name with spaces is words already.
-func classOf(name string) Class {
-	class := Class{Name: name}
-	if words := strings.NewReplacer("-", " ", "_", " ").Replace(name); words != name && !strings.Contains(name, " ") {
-		class.Words = []string{words}
-	}
-	return class
-}
-
-// filtered is a data set without the examples that lack some label values.
-type filtered struct {
-	Dataset
-	where map[string]string
-}
-
-func (f filtered) Examples(ctx context.Context) iter.Seq2[Example, error] {
-	return func(yield func(Example, error) bool) {
-		for example, err := range f.Dataset.Examples(ctx) {
-			if err == nil && !f.wants(example) {
-				continue
-			}
-			if !yield(example, err) {
-				return
-			}
-		}
-	}
-}
-
-func (f filtered) wants(example Example) bool {
-	for column, value := range f.where {
-		if example.Labels[column] != value {
-			return false
-		}
-	}
-	return true
+	return list[0]
 }

@@ -7,59 +7,176 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"tandem/embed"
+	"tandem/eval/metrics"
+	"tandem/eval/probe"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
+	"tandem/internal/zeroshot"
 )
 
 const classifyUsage = `usage: eval classify -ckpt DIR -labels "dog,cat,…" [-template "a photo of a {}."] [-min-similarity X] IMAGE…
+       eval classify -ckpt DIR -rule FILE [-labels …] IMAGE…
+       eval classify -ckpt DIR -probe FILE IMAGE…
 
-Prints for each image "label: probability" lines, best first, or "unknown" where no label is similar enough.
+Prints for each image "label: probability" lines, best first, or "unknown" where no label fits. A rule, which an
+evaluation with -out saved under rules/, brings labels and templates, says what is unknown, and marks with a * the labels
+that cannot be ruled out. A probe, which eval probe saved, brings its own labels.
 `
+
+// classifyFlags are what classify understands.
+type classifyFlags struct {
+	labels, rule, probe string
+	templates           list
+	minSimilarity       float64
+	json                bool
+	top                 int
+}
 
 // runClassify scores images against labels.
 func runClassify(ctx context.Context, c *common, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("eval classify", flag.ContinueOnError)
 	c.register(flags)
-	labels := flags.String("labels", "", "the answers, separated by commas")
-	var templates list
-	flags.Var(&templates, "template", "prompt with a {} where the label goes; repeatable, several are averaged (default \"a photo of a {}.\")")
-	minSimilarity := flags.Float64("min-similarity", -1, "answer unknown if the best cosine similarity is under this")
-	asJSON := flags.Bool("json", false, "print one line of JSON for each image")
+	var f classifyFlags
+	flags.StringVar(&f.labels, "labels", "", "the answers, separated by commas")
+	flags.Var(&f.templates, "template", "prompt with a {} where the label goes; repeatable, several are averaged (default \"a photo of a {}.\")")
+	flags.Float64Var(&f.minSimilarity, "min-similarity", -1, "answer unknown if the best cosine similarity is under this")
+	flags.StringVar(&f.rule, "rule", "", "`file` of a rule for \"unknown\" that an evaluation saved")
+	flags.StringVar(&f.probe, "probe", "", "`file` of a probe that eval probe saved")
+	flags.BoolVar(&f.json, "json", false, "print one line of JSON for each image")
+	flags.IntVar(&f.top, "top", 0, "print only so many answers of an image (0: all)")
 	if err := parse(flags, args, stderr, classifyUsage); err != nil {
 		return err
 	}
 	if flags.NArg() == 0 {
 		return fault.Userf("no images: name at least one file")
 	}
+	if f.probe != "" && (f.rule != "" || f.labels != "" || len(f.templates) > 0) {
+		return fault.Userf("-probe brings its own labels: leave out -labels, -template and -rule")
+	}
 	files, err := readFiles(flags.Args())
 	if err != nil {
 		return err
 	}
-	options := []embed.ClassifyOption{embed.WithMinSimilarity(*minSimilarity)}
-	if len(templates) > 0 {
-		options = append(options, embed.WithTemplates(templates...))
-	}
-	m, err := c.open(progress.New(io.Discard))
-	if err != nil {
-		return err
-	}
-	classifier, err := m.NewClassifier(ctx, splitLabels(*labels), options...)
+	classify, err := f.classifier(ctx, c, stderr)
 	if err != nil {
 		return err
 	}
 	for i, path := range flags.Args() {
-		predictions, err := classifier.Classify(ctx, files[i])
+		predictions, err := classify(ctx, files[i])
 		if err != nil {
 			return fault.Userf("%s: %w", path, err)
 		}
-		if err := printPredictions(stdout, path, predictions, flags.NArg() > 1, *asJSON); err != nil {
+		if f.top > 0 {
+			predictions = predictions[:min(f.top, len(predictions))]
+		}
+		if err := printPredictions(stdout, path, predictions, flags.NArg() > 1, f.json); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// classifyFunc answers for one image.
+type classifyFunc func(ctx context.Context, image []byte) ([]embed.Prediction, error)
+
+func (f *classifyFlags) classifier(ctx context.Context, c *common, stderr io.Writer) (classifyFunc, error) {
+	if f.probe != "" {
+		return f.probeClassifier(c)
+	}
+	labels := splitLabels(f.labels)
+	options := []embed.ClassifyOption{embed.WithMinSimilarity(f.minSimilarity)}
+	if len(f.templates) > 0 {
+		options = append(options, embed.WithTemplates(f.templates...))
+	}
+	var rule *zeroshot.Rule
+	if f.rule != "" {
+		var err error
+		if rule, err = zeroshot.ReadRule(f.rule); err != nil {
+			return nil, err
+		}
+		option, err := embed.WithRule(f.rule)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, option)
+		if len(labels) == 0 {
+			for _, class := range rule.Classes {
+				labels = append(labels, class.Name)
+			}
+		}
+	}
+	m, err := c.open(progress.New(io.Discard))
+	if err != nil {
+		return nil, err
+	}
+	if rule != nil {
+		if err := f.checkRule(m, rule, labels, stderr); err != nil {
+			return nil, err
+		}
+	}
+	classifier, err := m.NewClassifier(ctx, labels, options...)
+	if err != nil {
+		return nil, err
+	}
+	return classifier.Classify, nil
+}
+
+// checkRule refuses a rule of another model and warns where other labels or templates make it a guess.
+func (f *classifyFlags) checkRule(m *embed.Model, rule *zeroshot.Rule, labels []string, stderr io.Writer) error {
+	fingerprint, err := modelFingerprint(m.Dir)
+	if err != nil {
+		return err
+	}
+	if !sameModel(rule.Model, fingerprint) {
+		return fault.Userf("%s was fitted to another model (%.12s, this is %.12s): evaluate this one to get its rule", f.rule, rule.Model, fingerprint)
+	}
+	names := make([]string, len(rule.Classes))
+	for i, class := range rule.Classes {
+		names[i] = class.Name
+	}
+	if !slices.Equal(names, labels) || len(f.templates) > 0 && !slices.Equal(f.templates, rule.Templates) {
+		fmt.Fprintf(stderr, "eval: %s was fitted to other labels or templates: its threshold and sets promise nothing here\n", f.rule)
+	}
+	return nil
+}
+
+// sameModel compares a stored fingerprint, which may have the backend behind it, with a model's.
+func sameModel(stored, fingerprint string) bool {
+	return stored == "" || strings.HasPrefix(stored, fingerprint)
+}
+
+func (f *classifyFlags) probeClassifier(c *common) (classifyFunc, error) {
+	p, file, err := probe.Load(f.probe)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.open(progress.New(io.Discard))
+	if err != nil {
+		return nil, err
+	}
+	fingerprint, err := modelFingerprint(m.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if file.Dim != m.Dim() || !sameModel(file.Model, fingerprint) {
+		return nil, fault.Userf("%s was trained on another model's embeddings (%.12s, this is %.12s): train it again with eval probe", f.probe, file.Model, fingerprint)
+	}
+	return func(ctx context.Context, image []byte) ([]embed.Prediction, error) {
+		rows, err := m.EncodeImages(ctx, image)
+		if err != nil {
+			return nil, err
+		}
+		probabilities := p.Probabilities(rows[0])
+		var predictions []embed.Prediction
+		for _, i := range metrics.Descending(probabilities) {
+			predictions = append(predictions, embed.Prediction{Label: file.Classes[i], Probability: probabilities[i], Known: true})
+		}
+		return predictions, nil
+	}, nil
 }
 
 // readFiles reads all images before anything is computed, so that a misspelt name costs no waiting.
@@ -96,7 +213,11 @@ func printPredictions(w io.Writer, path string, predictions []embed.Prediction, 
 		return err
 	}
 	for _, p := range predictions {
-		if _, err := fmt.Fprintf(w, "%s: %.4f\n", p.Label, p.Probability); err != nil {
+		mark := ""
+		if p.Possible {
+			mark = " *"
+		}
+		if _, err := fmt.Fprintf(w, "%s: %.4f%s\n", p.Label, p.Probability, mark); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"tandem/data/prepare"
+	"tandem/embed"
+	"tandem/eval"
+	"tandem/eval/metrics"
+	"tandem/eval/probe"
+	"tandem/internal/atomicfile"
+	"tandem/internal/fault"
+	"tandem/internal/progress"
+	"tandem/internal/zeroshot"
+)
+
+const probeUsage = `usage: eval probe -ckpt DIR -task TASK [-train SPLIT] [-kind linear|knn|tip-adapter] [-shots 1,2,4,8,16] [-save FILE]
+
+Trains a small classifier on the embeddings of a task's training split and measures it on the task's own split, beside the
+zero-shot classifier. The penalty (linear), the number of neighbours (knn) or the weights (tip-adapter) are chosen on part
+of the training split. With -shots, draws a curve over the number of examples a class.
+`
+
+type probeFlags struct {
+	tasks                          list
+	train, kind, shots, save, json string
+	cache                          string
+	seeds                          int
+	seed                           uint64
+	validation                     float64
+}
+
+// probeReport is what the command measures.
+type probeReport struct {
+	Task     string            `json:"task"`
+	Kind     string            `json:"kind"`
+	Train    int               `json:"train"`
+	ZeroShot metrics.Metric    `json:"zero_shot"`
+	Probe    *metrics.Metric   `json:"probe,omitempty"`
+	Trials   []probe.Trial     `json:"trials,omitempty"`
+	FewShot  []probe.Point     `json:"few_shot,omitempty"`
+	Settings map[string]string `json:"settings,omitempty"`
+}
+
+// runProbe trains a probe on cached embeddings.
+func runProbe(ctx context.Context, c *common, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("eval probe", flag.ContinueOnError)
+	c.register(flags)
+	var f probeFlags
+	flags.Var(&f.tasks, "task", "a classification task: name, YAML `file` or directory; its split is what the probe is measured on")
+	flags.StringVar(&f.train, "train", "train", "`split` to train on")
+	flags.StringVar(&f.kind, "kind", probe.KindLinear, "linear, knn or tip-adapter")
+	flags.StringVar(&f.shots, "shots", "", "numbers of examples a class for a few-shot curve, like 1,2,4,8,16")
+	flags.IntVar(&f.seeds, "seeds", 3, "draws for each point of a few-shot curve")
+	flags.Float64Var(&f.validation, "validation", 0.2, "share of the training split to choose settings on")
+	flags.Uint64Var(&f.seed, "seed", 0, "of the split and the draws")
+	flags.StringVar(&f.save, "save", "", "write the probe to this `file`, for eval classify -probe")
+	flags.StringVar(&f.json, "json", "", "write the numbers to this `file`")
+	flags.StringVar(&f.cache, "cache", "auto", "`directory` of cached embeddings; auto is in the user's cache directory, none keeps none")
+	if err := parse(flags, args, stderr, probeUsage); err != nil {
+		return err
+	}
+	shots, err := f.parseShots()
+	if err != nil {
+		return err
+	}
+	if flags.NArg() > 0 || len(f.tasks) != 1 {
+		return fault.Userf("name one classification task with -task")
+	}
+	p := progress.New(stderr)
+	opener := &opener{options: prepare.Options{Offline: c.offline, Progress: p}}
+	defer opener.close()
+	tasks, err := opener.tasks(ctx, f.tasks)
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		if t.task.Kind != "" && t.task.Kind != eval.Classification {
+			return fault.Userf("task %s is a %s: a probe needs one label an image", t.task.Name, t.task.Kind)
+		}
+	}
+	if len(tasks) != 1 {
+		return fault.Userf("%s names %d tasks: pick one, like %s", f.tasks[0], len(tasks), tasks[0].task.Name)
+	}
+	return f.run(ctx, c, p, opener, tasks[0], shots, stdout)
+}
+
+func (f *probeFlags) parseShots() ([]int, error) {
+	var shots []int
+	for _, s := range splitLabels(f.shots) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, fault.Userf("-shots %q: %q is no number of examples", f.shots, s)
+		}
+		shots = append(shots, n)
+	}
+	return shots, nil
+}
+
+func (f *probeFlags) run(ctx context.Context, c *common, p *progress.Reporter, opener *opener, t openTask, shots []int, stdout io.Writer) error {
+	m, err := c.open(p)
+	if err != nil {
+		return err
+	}
+	train, test, classifier, model, err := f.embed(ctx, c, m, p, opener, t)
+	if err != nil {
+		return err
+	}
+	report := probeReport{Task: t.task.Name, Kind: f.kind, Train: train.Len(), Settings: map[string]string{}}
+	zero := &probe.TipAdapter{Train: probe.Set{Classes: train.Classes}, Text: classifier.Rows, Scale: classifier.Scale}
+	report.ZeroShot = probe.Accuracy(zero, test)
+	if len(shots) > 0 {
+		report.FewShot, err = probe.FewShot(train, test, probe.FewShotOptions{Kind: f.kind, Shots: shots, Seeds: f.seeds, Seed: f.seed, Text: classifier.Rows, Scale: classifier.Scale})
+		if err != nil {
+			return err
+		}
+	}
+	if len(shots) == 0 || f.save != "" {
+		trained, err := f.fit(train, classifier, &report)
+		if err != nil {
+			return err
+		}
+		accuracy := probe.Accuracy(trained, test)
+		report.Probe = &accuracy
+		if f.save != "" {
+			notes := map[string]string{"task": t.task.Name, "train split": f.train, "accuracy": fmt.Sprintf("%.4f of %d", accuracy.Value, accuracy.N)}
+			if err := probe.Save(f.save, trained, model, notes); err != nil {
+				return err
+			}
+		}
+	}
+	if f.json != "" {
+		err := atomicfile.Write(f.json, 0o644, func(w io.Writer) error {
+			enc := json.NewEncoder(w)
+			enc.SetIndent("", "  ")
+			return enc.Encode(report)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return report.print(stdout)
+}
+
+// embed encodes both splits and the classes.
+func (f *probeFlags) embed(ctx context.Context, c *common, m *embed.Model, p *progress.Reporter, opener *opener, t openTask) (train, test probe.Set, classifier *zeroshot.Classifier, model string, err error) {
+	fingerprint, err := modelFingerprint(m.Dir)
+	if err != nil {
+		return train, test, nil, "", err
+	}
+	cache, err := cacheDirectory(f.cache)
+	if err != nil {
+		return train, test, nil, "", err
+	}
+	model = fingerprint + " " + c.backend
+	encoder := &counted{Encoder: m, bar: p.Start(t.task.Name, -1, "images")}
+	session := eval.NewSession(encoder, eval.Options{Cache: cache, Model: model, Open: opener.open, Seed: f.seed})
+	train, test, classifier, err = session.Labelled(ctx, t.task, t.set, eval.Subset{Split: f.train})
+	if err != nil {
+		encoder.bar.Fail()
+		return train, test, nil, "", fmt.Errorf("task %s: %w", t.task.Name, err)
+	}
+	encoder.bar.Done()
+	return train, test, classifier, model, nil
+}
+
+// fit trains on the training split, its settings chosen on a part of it.
+func (f *probeFlags) fit(train probe.Set, classifier *zeroshot.Classifier, report *probeReport) (probe.Predictor, error) {
+	first, validation := train.Split(f.validation, f.seed)
+	switch f.kind {
+	case probe.KindKNN:
+		m, err := probe.TrainKNN(first, validation)
+		if err == nil {
+			m.Train = train // with the number of neighbours chosen, the rest joins
+			report.Settings["k"] = strconv.Itoa(m.K)
+		}
+		return m, err
+	case probe.KindTipAdapter:
+		m, err := probe.TrainTipAdapter(first, validation, classifier.Rows, classifier.Scale)
+		if err == nil {
+			report.Settings["alpha"], report.Settings["beta"] = fmt.Sprint(m.Alpha), fmt.Sprint(m.Beta)
+		}
+		return m, err
+	case probe.KindLinear:
+		m, trials, err := probe.TrainLinear(first, validation, probe.LinearOptions{Refit: true})
+		report.Trials = trials
+		return m, err
+	}
+	return nil, fault.Userf("-kind %q is unknown: use linear, knn or tip-adapter", f.kind)
+}
+
+func (r probeReport) print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name string, m metrics.Metric) {
+		fmt.Fprintf(t, "%s\t%.1f %%\t%.1f – %.1f\tN %d\n", name, 100*m.Value, 100*m.Low, 100*m.High, m.N)
+	}
+	line(r.Task+" zero-shot", r.ZeroShot)
+	for _, point := range r.FewShot {
+		fmt.Fprintf(t, "%s, %d a class\t%.1f %%\t± %.1f\t%d draws\n", r.Kind, point.Shots, 100*point.Mean, 100*point.Deviation, len(point.Accuracy))
+	}
+	if r.Probe != nil {
+		var settings []string
+		for k, v := range r.Settings {
+			settings = append(settings, k+" "+v)
+		}
+		line(strings.TrimSpace(fmt.Sprintf("%s on %d examples %s", r.Kind, r.Train, strings.Join(settings, " "))), *r.Probe)
+	}
+	return t.Flush()
+}

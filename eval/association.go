@@ -1,0 +1,69 @@
+package eval
+
+import (
+	"context"
+	"fmt"
+
+	"tandem/eval/bias"
+)
+
+// AssociationResult is an association test between two sets of images and two sets of words.
+type AssociationResult struct {
+	bias.Association
+	NameX   string            `json:"x"`
+	NameY   string            `json:"y"`
+	NameA   string            `json:"a"`
+	NameB   string            `json:"b"`
+	Images  [2]int            `json:"images"`
+	Metrics map[string]Metric `json:"metrics"`
+	Skipped map[string]int    `json:"skipped"`
+}
+
+// EffectSize is the metric of an association.
+const EffectSize = "effect_size"
+
+func (s *Session) association(ctx context.Context, task Task, set Dataset, in *Inputs) (*AssociationResult, error) {
+	a := task.Association
+	r := &AssociationResult{NameX: a.NameX, NameY: a.NameY, NameA: a.NameA, NameB: a.NameB, Skipped: map[string]int{}}
+	for name, fallback := range map[*string]string{&r.NameX: "X", &r.NameY: "Y", &r.NameA: "A", &r.NameB: "B"} {
+		if *name == "" {
+			*name = fallback
+		}
+	}
+	var images [2][][]float32
+	for i, subset := range []Subset{a.X, a.Y} {
+		e, err := s.other(ctx, task, filter(set, task.subset()), subset)
+		if err != nil {
+			return nil, err
+		}
+		in.Others[fmt.Sprintf("images %d", i)] = e.Data
+		in.Examples += len(e.Examples)
+		for k, row := range e.Rows {
+			if row == nil {
+				r.Skipped["image: "+e.Reasons[k]]++
+				continue
+			}
+			images[i] = append(images[i], row)
+		}
+		r.Images[i] = len(images[i])
+	}
+	in.seal()
+	words := [2][][]float32{}
+	for i, list := range [][]string{a.A, a.B} {
+		var classes []Class
+		for _, w := range list {
+			classes = append(classes, Class{Name: w})
+		}
+		c, err := s.classifier(ctx, classes, task.Templates)
+		if err != nil {
+			return nil, err
+		}
+		words[i] = c.Rows
+	}
+	var err error
+	if r.Association, err = bias.Associate(images[0], images[1], words[0], words[1], s.o.Seed); err != nil {
+		return nil, err
+	}
+	r.Metrics = map[string]Metric{EffectSize: r.Effect}
+	return r, nil
+}

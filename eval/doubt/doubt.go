@@ -1,0 +1,230 @@
+// Package doubt measures how far a classifier's confidence can be trusted: calibration, a fitted temperature, rules that
+// answer "unknown", conformal prediction sets with a coverage that is then measured, and the trade of risk against
+// coverage. Everything is fitted on validation examples and measured on others.
+package doubt
+
+import (
+	"math"
+	"slices"
+
+	"tandem/eval/metrics"
+	"tandem/internal/zeroshot"
+)
+
+// Answers are a classifier's similarities for a set of examples.
+type Answers struct {
+	Similarities [][]float32 // [examples][classes]
+	Truth        []int       // −1 where the example belongs to none of the classes
+}
+
+// Len is the number of examples.
+func (a Answers) Len() int { return len(a.Truth) }
+
+// Pick is the subset with the given indices.
+func (a Answers) Pick(indices []int) Answers {
+	var out Answers
+	for _, i := range indices {
+		out.Similarities, out.Truth = append(out.Similarities, a.Similarities[i]), append(out.Truth, a.Truth[i])
+	}
+	return out
+}
+
+// best is the class with the highest similarity, the first of equals.
+func best(similarities []float32) int {
+	top := 0
+	for i, s := range similarities {
+		if s > similarities[top] {
+			top = i
+		}
+	}
+	return top
+}
+
+// Correct says of each example whether the best class is the true one.
+func (a Answers) Correct() []bool {
+	correct := make([]bool, a.Len())
+	for i, s := range a.Similarities {
+		correct[i] = best(s) == a.Truth[i]
+	}
+	return correct
+}
+
+// Confidences are the scores (zeroshot.Confidence) of all examples, higher is surer.
+func (a Answers) Confidences(score string, scale float64) []float64 {
+	out := make([]float64, a.Len())
+	for i, s := range a.Similarities {
+		out[i] = zeroshot.Confidence(score, s, scale)
+	}
+	return out
+}
+
+// TopProbabilities are the probabilities of the best classes.
+func (a Answers) TopProbabilities(scale float64) []float64 {
+	out := make([]float64, a.Len())
+	for i, s := range a.Similarities {
+		out[i] = slices.Max(zeroshot.Softmax(s, scale))
+	}
+	return out
+}
+
+// LogLoss is the mean of −log p(truth).
+func (a Answers) LogLoss(scale float64) float64 {
+	var sum float64
+	for i, s := range a.Similarities {
+		sum += nll(s, a.Truth[i], scale)
+	}
+	return sum / float64(a.Len())
+}
+
+func nll(similarities []float32, truth int, scale float64) float64 {
+	top, total := float64(slices.Max(similarities)), 0.0
+	for _, s := range similarities {
+		total += math.Exp(scale * (float64(s) - top))
+	}
+	return math.Log(total) - scale*(float64(similarities[truth])-top)
+}
+
+// FitScale finds the scale (the inverse temperature: probabilities are softmax(scale × similarities)) with the least
+// log loss (Guo et al., 2017). The loss is convex in the scale; golden-section search over its logarithm between 1e-2 and
+// 1e4 stops at a relative width of 1e-6.
+func FitScale(a Answers) float64 {
+	if a.Len() == 0 {
+		return 1
+	}
+	low, high := math.Log(1e-2), math.Log(1e4)
+	ratio := (math.Sqrt(5) - 1) / 2
+	loss := func(x float64) float64 { return a.LogLoss(math.Exp(x)) }
+	x1, x2 := high-ratio*(high-low), low+ratio*(high-low)
+	f1, f2 := loss(x1), loss(x2)
+	for high-low > 1e-6 {
+		if f1 < f2 {
+			high, x2, f2 = x2, x1, f1
+			x1 = high - ratio*(high-low)
+			f1 = loss(x1)
+		} else {
+			low, x1, f1 = x1, x2, f2
+			x2 = low + ratio*(high-low)
+			f2 = loss(x2)
+		}
+	}
+	return math.Exp((low + high) / 2)
+}
+
+// Bin is one bar of a reliability diagram.
+type Bin struct {
+	Low        float64 `json:"low"`
+	High       float64 `json:"high"`
+	N          int     `json:"n"`
+	Confidence float64 `json:"confidence"` // mean
+	Accuracy   float64 `json:"accuracy"`
+}
+
+// Bins is the number of bins of calibration errors.
+const Bins = 15
+
+// EqualWidth sorts examples into bins of equal width [low, high); confidence 1 is in the last.
+func EqualWidth(confidence []float64, correct []bool) []Bin {
+	bins := make([]Bin, Bins)
+	for b := range bins {
+		bins[b].Low, bins[b].High = float64(b)/Bins, float64(b+1)/Bins
+	}
+	for i, c := range confidence {
+		bins[max(0, min(Bins-1, int(c*Bins)))].add(c, correct[i])
+	}
+	return finish(bins)
+}
+
+// EqualMass sorts examples into bins of equal numbers by confidence; equal confidences may fall into two bins.
+func EqualMass(confidence []float64, correct []bool) []Bin {
+	order := metrics.Descending(confidence)
+	slices.Reverse(order)
+	n := min(Bins, len(order))
+	bins := make([]Bin, n)
+	for b := range bins {
+		members := order[b*len(order)/n : (b+1)*len(order)/n]
+		bins[b].Low, bins[b].High = confidence[members[0]], confidence[members[len(members)-1]]
+		for _, i := range members {
+			bins[b].add(confidence[i], correct[i])
+		}
+	}
+	return finish(bins)
+}
+
+func (b *Bin) add(confidence float64, correct bool) {
+	b.N++
+	b.Confidence += confidence
+	if correct {
+		b.Accuracy++
+	}
+}
+
+func finish(bins []Bin) []Bin {
+	for i := range bins {
+		if n := float64(bins[i].N); n > 0 {
+			bins[i].Confidence /= n
+			bins[i].Accuracy /= n
+		}
+	}
+	return bins
+}
+
+// CalibrationError is the expected calibration error: the mean over examples of the gap between confidence and accuracy
+// of their bin (Naeini et al., 2015).
+func CalibrationError(bins []Bin) float64 {
+	total, sum := 0.0, 0.0
+	for _, b := range bins {
+		total += float64(b.N)
+		sum += float64(b.N) * math.Abs(b.Accuracy-b.Confidence)
+	}
+	if total == 0 {
+		return 0
+	}
+	return sum / total
+}
+
+// calibration is an error with its bootstrap interval. Examples are sorted once, so that each draw arrives in order.
+func calibration(confidence []float64, correct []bool, bin func([]float64, []bool) []Bin, seed uint64) metrics.Metric {
+	order := metrics.Descending(confidence)
+	counts := make([]int, len(order))
+	picked, right := make([]float64, len(order)), make([]bool, len(order))
+	return metrics.Bootstrap(len(order), nil, seed, func(items []int) float64 {
+		clear(counts)
+		for _, i := range items {
+			counts[i]++
+		}
+		k := 0
+		for rank, i := range order {
+			for range counts[rank] {
+				picked[k], right[k] = confidence[i], correct[i]
+				k++
+			}
+		}
+		return CalibrationError(bin(picked, right))
+	})
+}
+
+// CoveragePoint is the risk if only the surest part of the examples is answered.
+type CoveragePoint struct {
+	Coverage  float64 `json:"coverage"`
+	Risk      float64 `json:"risk"` // share of wrong answers among those given
+	Threshold float64 `json:"threshold"`
+}
+
+// RiskCoverage returns the curve, thinned to at most n points, and the area under it (AURC): the mean over the examples,
+// from the surest down, of the risk of answering up to there (Geifman and El-Yaniv, 2017). Equally sure examples keep
+// their order.
+func RiskCoverage(confidence []float64, correct []bool, n int) (points []CoveragePoint, area float64) {
+	wrong := 0.0
+	total := len(confidence)
+	for k, i := range metrics.Descending(confidence) {
+		if !correct[i] {
+			wrong++
+		}
+		risk := wrong / float64(k+1)
+		area += risk / float64(total)
+		if (k+1)*n/total != k*n/total {
+			points = append(points, CoveragePoint{float64(k+1) / float64(total), risk, confidence[i]})
+		}
+	}
+	return points, area
+}

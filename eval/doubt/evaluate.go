@@ -1,0 +1,246 @@
+package doubt
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"tandem/eval/metrics"
+	"tandem/internal/zeroshot"
+)
+
+// Config says what to choose the rule for. A task's YAML holds it under "doubt".
+type Config struct {
+	// Score decides what is unknown: similarity, margin (the default) or entropy.
+	Score string `yaml:"score,omitempty" json:"score,omitempty"`
+	// Coverage is the share of images of known classes that must be answered; default 0.95. FalseAccept, the share of
+	// images of no class that may be, replaces it; it needs out-of-set images.
+	Coverage    float64 `yaml:"coverage,omitempty" json:"coverage,omitempty"`
+	FalseAccept float64 `yaml:"false_accept,omitempty" json:"false_accept,omitempty"`
+	// Conformal is lac (the default) or aps; Alpha the wanted rate of sets without the truth, default 0.1.
+	Conformal string  `yaml:"conformal,omitempty" json:"conformal,omitempty"`
+	Alpha     float64 `yaml:"alpha,omitempty" json:"alpha,omitempty"`
+}
+
+// WithDefaults fills what zero leaves open.
+func (c Config) WithDefaults() Config {
+	if c.Score == "" {
+		c.Score = zeroshot.ByMargin
+	}
+	if c.Coverage == 0 && c.FalseAccept == 0 {
+		c.Coverage = 0.95
+	}
+	if c.Conformal == "" {
+		c.Conformal = zeroshot.LAC
+	}
+	if c.Alpha == 0 {
+		c.Alpha = 0.1
+	}
+	return c
+}
+
+// Validate reports the first thing that is wrong, naming the field. It expects the defaults filled in.
+func (c Config) Validate() error {
+	switch {
+	case !slices.Contains(zeroshot.RuleScores(), c.Score):
+		return fmt.Errorf("score %q is unknown: use %s", c.Score, strings.Join(zeroshot.RuleScores(), ", "))
+	case c.Coverage != 0 && c.FalseAccept != 0:
+		return fmt.Errorf("coverage and false_accept exclude each other: a threshold meets one goal")
+	case c.Coverage < 0 || c.Coverage > 1 || c.FalseAccept < 0 || c.FalseAccept >= 1:
+		return fmt.Errorf("coverage %g and false_accept %g are shares between 0 and 1", c.Coverage, c.FalseAccept)
+	case c.Conformal != zeroshot.LAC && c.Conformal != zeroshot.APS:
+		return fmt.Errorf("conformal %q is unknown: use lac or aps", c.Conformal)
+	case c.Alpha <= 0 || c.Alpha >= 1:
+		return fmt.Errorf("alpha %g must be between 0 and 1", c.Alpha)
+	}
+	return nil
+}
+
+// Goal is what the threshold is chosen for, in words.
+func (c Config) Goal() string {
+	if c.FalseAccept > 0 {
+		return fmt.Sprintf("%g %% false accepts", 100*c.FalseAccept)
+	}
+	return fmt.Sprintf("%g %% coverage", 100*c.Coverage)
+}
+
+// Result is everything measured about doubt. Numbers are of test examples; scale, threshold and quantile come from
+// validation.
+type Result struct {
+	ValidationN int     `json:"validation_n"`
+	TestN       int     `json:"test_n"`
+	UnknownN    int     `json:"unknown_n"`
+	Scale       float64 `json:"scale"`        // the model's own
+	FittedScale float64 `json:"fitted_scale"` // of least log loss on validation
+
+	LogLoss       float64        `json:"log_loss"`
+	LogLossFitted float64        `json:"log_loss_fitted"`
+	ECE           metrics.Metric `json:"ece"`             // equal width, at the model's scale
+	ECEMass       metrics.Metric `json:"ece_mass"`        // equal mass
+	ECEFitted     metrics.Metric `json:"ece_fitted"`      // equal width, at the fitted scale
+	ECEMassFitted metrics.Metric `json:"ece_mass_fitted"` //
+	Bins          []Bin          `json:"bins"`
+	BinsFitted    []Bin          `json:"bins_fitted"`
+
+	Rules     []RuleResult        `json:"rules"` // one for each score; the first is the chosen one
+	Conformal []Coverage          `json:"conformal"`
+	Chosen    zeroshot.Rule       `json:"-"`
+	Unknown   map[string]Detected `json:"unknown,omitempty"` // by score, where there are out-of-set images
+}
+
+// Detected is how well a score tells known from unknown images.
+type Detected = metrics.Detection
+
+// RuleResult is one rule on test examples.
+type RuleResult struct {
+	Score     string  `json:"score"`
+	Goal      string  `json:"goal"`
+	Threshold float64 `json:"threshold"`
+	// Coverage is the share of images of known classes that got an answer, Accuracy the share of right ones among these;
+	// FalseAccept is the share of out-of-set images that got one.
+	Coverage    metrics.Metric  `json:"coverage"`
+	Accuracy    metrics.Metric  `json:"accuracy"`
+	FalseAccept *metrics.Metric `json:"false_accept,omitempty"`
+	AURC        float64         `json:"aurc"`
+	Curve       []CoveragePoint `json:"curve"`
+}
+
+// Evaluate fits on validation and measures on test. unknown holds out-of-set images, which may be none: half of them (every
+// other one) choose a false-accept threshold where that is the goal, and the other half measures it.
+func Evaluate(c Config, validation, test, unknown Answers, scale float64, seed uint64) (*Result, error) {
+	c = c.WithDefaults()
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if validation.Len() == 0 || test.Len() == 0 {
+		return nil, fmt.Errorf("doubt needs examples to fit on and examples to measure on, not %d and %d", validation.Len(), test.Len())
+	}
+	if c.FalseAccept > 0 && unknown.Len() < 2 {
+		return nil, fmt.Errorf("false_accept needs out-of-set images: say where they are under unknown")
+	}
+	fitted := FitScale(validation)
+	r := &Result{ValidationN: validation.Len(), TestN: test.Len(), UnknownN: unknown.Len(), Scale: scale, FittedScale: fitted}
+	r.calibrate(test, seed)
+	if err := r.rules(c, validation, test, unknown); err != nil {
+		return nil, err
+	}
+	other := map[string]string{zeroshot.LAC: zeroshot.APS, zeroshot.APS: zeroshot.LAC}
+	for _, method := range []string{c.Conformal, other[c.Conformal]} {
+		coverage, sets, err := MeasureConformal(method, c.Alpha, validation, test, fitted, seed)
+		if err != nil {
+			return nil, err
+		}
+		r.Conformal = append(r.Conformal, coverage)
+		if method == c.Conformal {
+			r.Chosen.Conformal = sets
+		}
+	}
+	if unknown.Len() > 0 {
+		r.Unknown = map[string]Detected{}
+		for _, score := range zeroshot.RuleScores() {
+			r.Unknown[score] = metrics.Detect(test.Confidences(score, fitted), unknown.Confidences(score, fitted), seed)
+		}
+	}
+	return r, nil
+}
+
+func (r *Result) calibrate(test Answers, seed uint64) {
+	correct := test.Correct()
+	own, fitted := test.TopProbabilities(r.Scale), test.TopProbabilities(r.FittedScale)
+	r.LogLoss, r.LogLossFitted = test.LogLoss(r.Scale), test.LogLoss(r.FittedScale)
+	r.Bins, r.BinsFitted = EqualWidth(own, correct), EqualWidth(fitted, correct)
+	r.ECE, r.ECEFitted = calibration(own, correct, EqualWidth, seed), calibration(fitted, correct, EqualWidth, seed)
+	r.ECEMass, r.ECEMassFitted = calibration(own, correct, EqualMass, seed), calibration(fitted, correct, EqualMass, seed)
+}
+
+// rules measures a rule for each score, the chosen one first.
+func (r *Result) rules(c Config, validation, test, unknown Answers) error {
+	scores := slices.Clone(zeroshot.RuleScores())
+	slices.SortStableFunc(scores, func(a, b string) int {
+		if (a == c.Score) != (b == c.Score) {
+			if a == c.Score {
+				return -1
+			}
+			return 1
+		}
+		return 0
+	})
+	choosing, measuring := everyOther(unknown)
+	if c.FalseAccept == 0 {
+		measuring = unknown
+	}
+	for _, score := range scores {
+		threshold := chooseThreshold(c, score, validation, choosing, r.FittedScale)
+		rule := zeroshot.Rule{Score: score, Threshold: threshold, Scale: r.FittedScale, Goal: c.Goal()}
+		if score == zeroshot.ByEntropy {
+			rule.Threshold = -threshold
+		}
+		result := measure(rule, test, measuring)
+		r.Rules = append(r.Rules, result)
+		if score == c.Score {
+			rule.Measured = map[string]float64{"coverage": result.Coverage.Value, "accuracy": result.Accuracy.Value}
+			if result.FalseAccept != nil {
+				rule.Measured["false_accept"] = result.FalseAccept.Value
+			}
+			r.Chosen = rule
+		}
+	}
+	return nil
+}
+
+func everyOther(a Answers) (first, second Answers) {
+	var even, odd []int
+	for i := range a.Len() {
+		if i%2 == 0 {
+			even = append(even, i)
+		} else {
+			odd = append(odd, i)
+		}
+	}
+	return a.Pick(even), a.Pick(odd)
+}
+
+// chooseThreshold is the confidence that the wanted share of validation examples reaches, or that no more than the wanted
+// share of out-of-set examples does.
+func chooseThreshold(c Config, score string, validation, unknown Answers, scale float64) float64 {
+	if c.FalseAccept > 0 {
+		confidence := unknown.Confidences(score, scale)
+		slices.Sort(confidence)
+		k := int(math.Ceil((1 - c.FalseAccept) * float64(len(confidence)+1)))
+		return math.Nextafter(confidence[min(k, len(confidence))-1], math.Inf(1))
+	}
+	confidence := validation.Confidences(score, scale)
+	if len(confidence) == 0 {
+		return math.Inf(-1)
+	}
+	slices.Sort(confidence)
+	return confidence[min(len(confidence)-1, int(math.Floor((1-c.Coverage)*float64(len(confidence)))))]
+}
+
+func measure(rule zeroshot.Rule, test, unknown Answers) RuleResult {
+	correct := test.Correct()
+	answered, right := 0, 0
+	for i, s := range test.Similarities {
+		if rule.Known(s) {
+			answered++
+			if correct[i] {
+				right++
+			}
+		}
+	}
+	out := RuleResult{Score: rule.Score, Goal: rule.Goal, Threshold: rule.Threshold,
+		Coverage: metrics.Proportion(answered, test.Len()), Accuracy: metrics.Proportion(right, answered)}
+	out.Curve, out.AURC = RiskCoverage(test.Confidences(rule.Score, rule.Scale), correct, 100)
+	if unknown.Len() > 0 {
+		accepted := 0
+		for _, s := range unknown.Similarities {
+			if rule.Known(s) {
+				accepted++
+			}
+		}
+		m := metrics.Proportion(accepted, unknown.Len())
+		out.FalseAccept = &m
+	}
+	return out
+}

@@ -1,0 +1,215 @@
+package eval
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"tandem/eval/probe"
+	"tandem/internal/fault"
+	"tandem/internal/zeroshot"
+)
+
+// Options say how a session evaluates.
+type Options struct {
+	// Cache is a directory for embeddings; "" keeps none. Model must then change with the weights, the preprocessing and
+	// the tokenizer.
+	Cache string
+	Model string
+	// Open finds other data that a task names: validation and out-of-set images. Without it only the task's own set can
+	// be used.
+	Open func(ctx context.Context, data, split string) (Dataset, error)
+	// Doubt measures calibration, unknown rules and prediction sets of every classification.
+	Doubt bool
+	// Pictures fills the examples that the report shows with their images.
+	Pictures bool
+	// Seed of bootstrap draws, random splits and permutations.
+	Seed uint64
+}
+
+// Session evaluates one model on several tasks: sets that tasks share are encoded once, and so are classes.
+type Session struct {
+	enc  Encoder
+	o    Options
+	sets []keptSet
+	rows map[string]*zeroshot.Classifier
+}
+
+// keptSet is a set encoded for an earlier task.
+type keptSet struct {
+	key string
+	set *Embedded
+}
+
+// keptSets bounds how many encoded sets stay in memory.
+const keptSets = 3
+
+// NewSession begins an evaluation. The encoder's weights must not change during it.
+func NewSession(enc Encoder, o Options) *Session {
+	return &Session{enc: textCache{enc, o.Cache, o.Model}, o: o, rows: map[string]*zeroshot.Classifier{}}
+}
+
+// Run evaluates one task by itself, with pictures and without doubt.
+func Run(ctx context.Context, enc Encoder, task Task, set Dataset) (Result, error) {
+	return NewSession(enc, Options{Pictures: true}).Run(ctx, task, set)
+}
+
+// Run evaluates a task on the data set that its data and split name.
+func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, error) {
+	result := Result{Task: task, Inputs: inputsOf(task)}
+	var err error
+	switch task.Kind {
+	case Retrieval:
+		result.Retrieval, err = s.retrieve(ctx, task, set, &result.Inputs)
+	case MultiLabel:
+		result.MultiLabel, err = s.multiLabel(ctx, task, set, &result.Inputs)
+	case Selection:
+		result.Selection, err = s.selection(ctx, task, set, &result.Inputs)
+	case Association:
+		result.Association, err = s.association(ctx, task, set, &result.Inputs)
+	default:
+		result.Classification, err = s.classification(ctx, task, set, &result.Inputs)
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("task %s: %w", task.Name, err)
+	}
+	return result, nil
+}
+
+// embed encodes a set, or finds it encoded.
+func (s *Session) embed(ctx context.Context, set Dataset) (*Embedded, error) {
+	key := fingerprint(set)
+	for _, kept := range s.sets {
+		if key != "" && kept.key == key {
+			return kept.set, nil
+		}
+	}
+	e, err := embedCached(ctx, s.enc, set, s.o.Cache, s.o.Model)
+	if err != nil {
+		return nil, err
+	}
+	if key != "" {
+		s.sets = append(s.sets, keptSet{key, e})
+		if len(s.sets) > keptSets {
+			s.sets = slices.Delete(s.sets, 0, 1)
+		}
+	}
+	return e, nil
+}
+
+// other opens and encodes a subset that a task names beside its own examples.
+func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subset) (*Embedded, error) {
+	subset = task.within(subset)
+	set := own
+	if subset.Data != task.Data || subset.Split != task.Split {
+		if s.o.Open == nil {
+			return nil, fmt.Errorf("split %q of %s cannot be opened here", subset.Split, subset.Data)
+		}
+		var err error
+		if set, err = s.o.Open(ctx, subset.Data, subset.Split); err != nil {
+			return nil, err
+		}
+	}
+	return s.embed(ctx, filter(set, subset))
+}
+
+// classifier encodes a task's classes, once for all tasks with the same classes and templates.
+func (s *Session) classifier(ctx context.Context, classes []Class, templates []string) (*zeroshot.Classifier, error) {
+	key := hashOf(classes, templates)
+	if c, ok := s.rows[key]; ok {
+		return c, nil
+	}
+	c, err := zeroshot.NewClassifier(ctx, s.enc, classes, templates)
+	if err == nil {
+		s.rows[key] = c
+	}
+	return c, err
+}
+
+// classOf writes an identifier such as "smileys-emotion" or "polar_bear" as words; a name with spaces is words already.
+func classOf(name string) Class {
+	class := Class{Name: name}
+	if words := strings.NewReplacer("-", " ", "_", " ").Replace(name); words != name && !strings.Contains(name, " ") {
+		class.Words = []string{words}
+	}
+	return class
+}
+
+// classesOf are the task's classes, or the distinct values of its label column in order.
+func classesOf(task Task, e *Embedded) ([]Class, error) {
+	classes := task.Classes
+	if len(classes) == 0 {
+		names := map[string]bool{}
+		for _, example := range e.Examples {
+			for _, name := range labelsOf(task, example) {
+				names[name] = true
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			classes = append(classes, classOf(name))
+		}
+	}
+	if len(classes) < 2 {
+		return nil, fault.Userf("column %q has %d classes in split %q of %s: a classification needs two", task.Label, len(classes), task.Split, task.Data)
+	}
+	return classes, nil
+}
+
+func hashOf(parts ...any) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%q\n", fmt.Sprintf("%+q", p))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Labelled encodes a classification task's own examples and a training subset (of the task's data unless it says
+// otherwise) as labelled rows, and the task's classes as a zero-shot classifier. Examples without a class are left out.
+func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training Subset) (train, test probe.Set, c *zeroshot.Classifier, err error) {
+	own, err := s.embed(ctx, filter(set, task.subset()))
+	if err != nil {
+		return train, test, nil, err
+	}
+	training.Data = cmp.Or(training.Data, task.Data)
+	if !training.filters() {
+		training.Where, training.Only, training.Except = task.Where, task.Only, task.Except
+	}
+	other, err := s.other(ctx, task, set, training)
+	if err != nil {
+		return train, test, nil, err
+	}
+	classes, err := classesOf(task, other)
+	if err != nil {
+		return train, test, nil, err
+	}
+	if c, err = s.classifier(ctx, classes, task.Templates); err != nil {
+		return train, test, nil, err
+	}
+	train, test = labelled(task, classes, other), labelled(task, classes, own)
+	for _, side := range []probe.Set{train, test} {
+		if side.Len() == 0 {
+			return train, test, nil, fault.Userf("no example of split %q or %q has a class in column %q", training.Split, task.Split, task.Label)
+		}
+	}
+	return train, test, c, nil
+}
+
+func labelled(task Task, classes []Class, e *Embedded) probe.Set {
+	index := map[string]int{}
+	out := probe.Set{}
+	for i, class := range classes {
+		index[class.Name] = i
+		out.Classes = append(out.Classes, class.Name)
+	}
+	for i, example := range e.Examples {
+		if class, ok := index[example.Labels[task.Label]]; ok && e.Rows[i] != nil {
+			out.Rows, out.Labels = append(out.Rows, e.Rows[i]), append(out.Labels, class)
+		}
+	}
+	return out
+}
