@@ -416,7 +416,7 @@ func TestNothingUsable(t *testing.T) {
 	r.Captions = nil
 	dir := t.TempDir()
 	_, err := Build(context.Background(), []ingest.Input{ingest.FromRows("mem", r)}, Options{Out: dir})
-	if err == nil || !fault.IsUser(err) || err.Error() != "no usable row in 1 read: 1 no caption" {
+	if err == nil || !fault.IsUser(err) || err.Error() != `no usable row in 1 read: 1 no caption; the first: mem: row 0 (key "row-0001"): no caption` {
 		t.Errorf("error %v", err)
 	}
 }

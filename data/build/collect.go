@@ -22,6 +22,7 @@ type collector struct {
 	open    map[string]*openShard
 	numbers map[string]int // shards begun, by split
 	prefix  bool           // keys carry the name of their source
+	first   *ingest.Skip   // that this run met, to explain a build without any usable row
 }
 
 // openShard is the unfinished shard of a split, with the state before its first row.
@@ -99,6 +100,9 @@ func (c *collector) duplicate(it *item) ingest.Reason {
 
 func (c *collector) leaveOut(it *item, source string) error {
 	s := it.skip
+	if c.first == nil {
+		c.first = s
+	}
 	c.now.Books.RowsIn += s.Count()
 	c.now.Books.Skipped[string(s.Reason)] += s.Count()
 	n, err := c.j.skip(s, source)
@@ -238,6 +242,15 @@ func (c *collector) closeShard(split string) error {
 	return c.j.save()
 }
 
+// nothing is the error of a build that would be empty.
+func (c *collector) nothing() error {
+	example := ""
+	if c.first != nil {
+		example = "; the first: " + c.first.Error()
+	}
+	return fault.Userf("no usable row in %d read: %s%s", c.now.Books.RowsIn, reasons(c.now.Books.Skipped), example)
+}
+
 // finish closes the open shards and writes the manifest.
 func (c *collector) finish() error {
 	for _, split := range slices.Sorted(maps.Keys(c.open)) {
@@ -249,7 +262,7 @@ func (c *collector) finish() error {
 		if !c.o.DryRun {
 			removeAll(c.j.path(""))
 		}
-		return fault.Userf("no usable row in %d read: %s", c.now.Books.RowsIn, reasons(c.now.Books.Skipped))
+		return c.nothing()
 	}
 	if c.o.DryRun {
 		return nil

@@ -3,11 +3,13 @@ package build
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"tandem/data/ingest"
+	"tandem/internal/progress"
 )
 
 // position is a place in the sequence of all rows: an input, a part of it, a row of that. Seq counts rows over all.
@@ -55,17 +57,37 @@ func run(ctx context.Context, inputs []ingest.Input, o *Options, c *collector) e
 			return nil
 		})
 	}
-	group.Go(func() error { return collect(ctx, ordered, c, o) })
+	total := o.Expect
+	if total == 0 {
+		total = expected(inputs, o.MaxRows)
+	}
+	group.Go(func() error { return collect(ctx, ordered, c, o.Progress, total) })
 	return group.Wait()
 }
 
-func collect(ctx context.Context, ordered <-chan *item, c *collector, o *Options) (err error) {
-	total := o.Expect
-	if total == 0 {
-		total = -1
+// expected is about how many rows there are, -1 if that is unknown.
+func expected(inputs []ingest.Input, most int64) int64 {
+	total := int64(0)
+	for _, in := range inputs {
+		n := ingest.Estimate(in)
+		if n < 0 {
+			return -1
+		}
+		total += n
 	}
-	task := o.Progress.Start("building shards", total, "rows")
-	task.Add(c.now.Books.RowsIn)
+	if most > 0 {
+		total = min(total, most)
+	}
+	return total
+}
+
+func collect(ctx context.Context, ordered <-chan *item, c *collector, p *progress.Reporter, total int64) (err error) {
+	what := "building shards"
+	if done := c.now.Books.RowsIn; done > 0 {
+		what = fmt.Sprintf("building shards, going on after %d rows", done)
+		total = max(-1, total-done)
+	}
+	task := p.Start(what, total, "rows")
 	defer func() {
 		if err != nil {
 			task.Fail()

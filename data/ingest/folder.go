@@ -30,6 +30,7 @@ func openFolder(location string, o Options) (Input, error) {
 	if len(o.LabelColumns) > 0 {
 		b.labels = append(b.labels, o.labelColumns()...)
 	}
+	b.estimate = estimateFolder(location)
 	w := &folder{root: location, o: o}
 	b.parts = []Part{{Name: location, Stamp: "", Rows: w.rows}}
 	return b, nil

@@ -39,6 +39,7 @@ func openIDX(location string, o Options) (Input, error) {
 		}
 	}
 	b.addClasses(o.ClassNames)
+	var files []*idx
 	for _, e := range entries {
 		m := idxImages.FindStringSubmatch(e.Name())
 		if m == nil {
@@ -53,8 +54,10 @@ func openIDX(location string, o Options) (Input, error) {
 			split = "test"
 		}
 		x := &idx{images: filepath.Join(location, e.Name()), labels: labels, prefix: m[1], split: split, o: o}
+		files = append(files, x)
 		b.parts = append(b.parts, Part{Name: x.images, Stamp: stamp(x.images) + " " + stamp(labels), Rows: x.rows})
 	}
+	b.estimate = estimateIDX(files)
 	slices.SortFunc(b.parts, func(a, c Part) int { return -bytes.Compare([]byte(a.Name), []byte(c.Name)) }) // train before t10k
 	return b, nil
 }

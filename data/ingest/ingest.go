@@ -27,7 +27,7 @@ type Row struct {
 // Place says where a row stands.
 type Place struct {
 	File string `json:"file"`
-	Row  int64  `json:"row"` // line, record or number of the row in the file, from 0; -1 for the file as a whole
+	Row  int64  `json:"row"` // number of the line, from 1, or of the record in the file, from 0; -1 for the file as a whole
 }
 
 func (p Place) String() string {
@@ -130,6 +130,7 @@ type basic struct {
 	templates []string
 	labelled  bool
 	parts     []Part
+	estimate  func() int64
 }
 
 func (b *basic) Info() shard.SourceInfo       { return b.info }
@@ -153,6 +154,9 @@ func FromSource(s source.Source, labels ...string) Input {
 			}
 		}
 	}}}
+	if counted, ok := s.(interface{ Len() int }); ok {
+		b.estimate = exactly(int64(counted.Len()))
+	}
 	return b
 }
 
@@ -165,7 +169,7 @@ func FromRows(name string, rows ...Row) Input {
 			labels[l] = true
 		}
 	}
-	b := &basic{info: shard.SourceInfo{Name: name, Kind: "rows"}, labels: slices.Sorted(maps.Keys(labels))}
+	b := &basic{info: shard.SourceInfo{Name: name, Kind: "rows"}, labels: slices.Sorted(maps.Keys(labels)), estimate: exactly(int64(len(rows)))}
 	b.parts = []Part{{Name: name, Rows: func(context.Context) iter.Seq2[Row, error] {
 		return func(yield func(Row, error) bool) {
 			for _, r := range rows {

@@ -717,3 +717,20 @@ func FuzzIDX(f *testing.F) {
 		}
 	})
 }
+
+// TestEstimate compares estimates with what is read.
+func TestEstimate(t *testing.T) {
+	files := map[string]string{"list.csv": "image,caption\na.jpg,x\nb.jpg,y\n", "rows.jsonl": `{"image":"a.jpg","caption":"x"}` + "\n"}
+	for _, name := range []string{"a", "b", "deep/c"} {
+		files["folder/"+name+".jpg"], files["folder/"+name+".txt"] = "J", "text"
+	}
+	dir := write(t, files)
+	for name, want := range map[string]int64{"folder": 3, "list.csv": 2, "rows.jsonl": 1} {
+		if got := Estimate(mustOpen(t, filepath.Join(dir, name), Options{})); got != want {
+			t.Errorf("%s: about %d rows, want %d", name, got, want)
+		}
+	}
+	if got := Estimate(FromRows("mem", Row{}, Row{})); got != 2 {
+		t.Errorf("rows in memory: %d", got)
+	}
+}

@@ -92,6 +92,11 @@ func openList(location string, o Options) (Input, error) {
 	}
 	b := &basic{info: shard.SourceInfo{Name: o.Name, Kind: o.From, Location: location}, labels: l.cols.labels}
 	b.labelled = len(l.cols.captions) == 0 && len(o.Templates) == 0
+	header := int64(1)
+	if o.From == "jsonl" || len(o.NoHeader) > 0 {
+		header = 0
+	}
+	b.estimate = estimateLines(location, header)
 	b.parts = []Part{{Name: location, Stamp: stamp(location), Rows: l.rows}}
 	return b, nil
 }

@@ -30,6 +30,7 @@ func openParquet(location string, o Options) (Input, error) {
 		return nil, err
 	}
 	b := &basic{info: shard.SourceInfo{Name: o.Name, Kind: "parquet", Location: location}}
+	b.estimate = estimateParquet(files)
 	prefixes := keyPrefixes(files)
 	for i, file := range files {
 		t := &table{file: file, split: o.splitOf(filepath.Base(file)), prefix: prefixes[i], o: o}
@@ -74,6 +75,7 @@ func openShards(location string, o Options) (Input, error) {
 	for _, s := range m.Sources {
 		b.info.Licences = append(b.info.Licences, s.Licences...)
 	}
+	b.estimate = exactly(m.Books.RowsOut)
 	for _, f := range m.Files {
 		t := &table{file: filepath.Join(location, f.Name), split: f.Split, o: o}
 		if o.Split != "" {

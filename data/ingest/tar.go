@@ -33,6 +33,7 @@ func openTars(location string, o Options) (Input, error) {
 	if hasClasses(files[0]) {
 		b.addClasses(o.ClassNames)
 	}
+	b.estimate = estimateTars(files)
 	prefixes := keyPrefixes(files)
 	for i, file := range files {
 		t := &tars{file: file, prefix: prefixes[i], split: o.splitOf(filepath.Base(file)), o: o}

@@ -119,6 +119,12 @@ func (t *Task) Add(n int64) {
 	if t.reporter == nil {
 		return
 	}
+	if t.total >= 0 && t.done > t.total { // it was an estimate, too low
+		t.total = t.done
+		if t.bar != nil {
+			t.bar.ChangeMax64(t.total)
+		}
+	}
 	if t.bar != nil {
 		t.bar.Add64(n)
 		return
