@@ -6,9 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	gml "github.com/gomlx/gomlx/ml/model"
-
-	"tandem/checkpoints/safetensors"
 	"tandem/imaging"
 	"tandem/internal/fault"
 	"tandem/model"
@@ -85,7 +82,7 @@ type tokenizerEntry struct {
 }
 
 // Write puts model.json and the tokenizer's files into a directory that WriteDir is filling; the weights are the
-// caller's to add. A converted model may come without a tokenizer; ReadModel then refuses it, ReadModelFile does not.
+// caller's to add. A converted model may come without a tokenizer.
 func (m Model) Write(dir string) error {
 	if m.Weights == "" {
 		m.Weights = WeightsName
@@ -109,23 +106,6 @@ func IsModelDir(dir string) bool {
 	return err == nil
 }
 
-// ReadModel reads everything but the weights of a model directory, and checks that the tokenizer is the one the model
-// was trained with.
-func ReadModel(dir string) (Model, error) {
-	m, want, err := ReadModelFile(dir)
-	if err != nil {
-		return Model{}, err
-	}
-	if m.Tokenizer, err = tokenizer.Load(filepath.Join(dir, TokenizerName)); err != nil {
-		return Model{}, err
-	}
-	if got := m.Tokenizer.Fingerprint(); got != want {
-		return Model{}, fault.Userf("%s is not the tokenizer that the model was trained with (fingerprint %.12s, want %.12s)",
-			filepath.Join(dir, TokenizerName), got, want)
-	}
-	return m, nil
-}
-
 // ReadModelFile reads model.json alone: the model without its tokenizer, of which it tells the fingerprint.
 func ReadModelFile(dir string) (m Model, tokenizerFingerprint string, err error) {
 	var file modelFile
@@ -145,34 +125,6 @@ func ReadModelFile(dir string) (m Model, tokenizerFingerprint string, err error)
 	}
 	m = Model{Config: c, Preprocess: file.Preprocess.WithDefaults(), Weights: file.Weights, Source: file.Source}
 	return m, file.Tokenizer.Fingerprint, nil
-}
-
-// LoadStore reads the weights that inference uses into a new store, as float32.
-func (m Model) LoadStore(dir string) (*gml.Store, error) {
-	file, err := safetensors.Open(filepath.Join(dir, m.Weights))
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	params := m.Config.Params()
-	if len(file.Tensors()) != len(params) {
-		return nil, fault.Userf("%s holds %d tensors, the model of %s has %d", file.Path(), len(file.Tensors()), ModelName, len(params))
-	}
-	store := gml.NewStore()
-	for _, p := range params {
-		info, ok := file.Lookup(p.Path)
-		if !ok {
-			return nil, fault.Userf("%s: tensor %s is missing", file.Path(), p.Path)
-		}
-		value, err := ReadTensorAs(file, info, p.Shape().DType)
-		if err != nil {
-			return nil, err
-		}
-		if err := model.AddVariable(store, p, value); err != nil {
-			return nil, fault.Userf("%s: %w", file.Path(), err)
-		}
-	}
-	return store, nil
 }
 
 // Resolve finds a model directory from what a user names: the directory itself, a run, or its checkpoints. warn gets

@@ -147,10 +147,11 @@ func killMidEpoch(t *testing.T, server s3Server) {
 
 func TestKillS3MidEpoch(t *testing.T) { killMidEpoch(t, newFakeServer(t)) }
 
-// TestS3GivesUpMidEpoch holds that a run stops with a clear error when the server does not come back.
-func TestS3GivesUpMidEpoch(t *testing.T) {
+func TestS3GivesUpMidEpoch(t *testing.T) { giveUpMidEpoch(t, newFakeServer(t)) }
+
+// giveUpMidEpoch holds that a run stops with a clear error when the server does not come back.
+func giveUpMidEpoch(t *testing.T, server s3Server) {
 	credentials(t)
-	server := newFakeServer(t)
 	server.start(t)
 	dir := writeShards(t, testRows(t, 300, nil), 100)
 	upload(t, dir, server.url())
@@ -168,6 +169,7 @@ func TestS3GivesUpMidEpoch(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "s3://bucket/set/train-0000") || !strings.Contains(err.Error(), "given up after") {
 		t.Errorf("error %v", err)
 	}
+	t.Log(err)
 	began := time.Now()
 	if err := l.Close(); err != nil || time.Since(began) > 5*time.Second {
 		t.Errorf("Close: %v after %s", err, time.Since(began))

@@ -77,6 +77,8 @@ func (s *versityServer) url() string { return bucketURL(s.address) }
 //	go test -tags s3,slow -run Versity -v ./data
 func TestKillVersityMidEpoch(t *testing.T) { killMidEpoch(t, newVersityServer(t)) }
 
+func TestVersityGivesUpMidEpoch(t *testing.T) { giveUpMidEpoch(t, newVersityServer(t)) }
+
 // TestWrongSecret holds that a refused signature is not tried again for minutes.
 func TestWrongSecret(t *testing.T) {
 	credentials(t)

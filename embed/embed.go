@@ -1,5 +1,7 @@
 // Package embed opens a trained CLIP behind plain Go methods: images to rows, texts to rows, an image to the
 // probabilities of labels. It is what an application imports.
+//
+// Load opens models of tandem, open_clip and Hugging Face transformers, on disk or on the hub.
 package embed
 
 import (
@@ -10,12 +12,13 @@ import (
 	"sync"
 
 	"github.com/gomlx/compute"
-	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
 
 	"tandem/backend"
 	"tandem/checkpoints"
+	"tandem/checkpoints/foreign"
 	"tandem/internal/fault"
 	"tandem/model"
 )
@@ -27,7 +30,6 @@ type Model struct {
 	Dir string
 
 	store   *gml.Store
-	scale   float64
 	images  *gml.Exec
 	texts   *gml.Exec
 	batch   int
@@ -39,8 +41,10 @@ type Model struct {
 type Option func(*options)
 
 type options struct {
+	ctx     context.Context
 	backend compute.Backend
 	open    backend.Options
+	source  foreign.Options
 	batch   int
 	workers int
 	warn    func(string)
@@ -49,8 +53,14 @@ type options struct {
 // WithBackend uses an open backend instead of finding one.
 func WithBackend(b compute.Backend) Option { return func(o *options) { o.backend = b } }
 
-// WithBackendOptions says how to find one: by name, without downloads.
+// WithBackendOptions says how to find one: by name, without downloads. Offline and Progress count for models of the hub, too.
 func WithBackendOptions(open backend.Options) Option { return func(o *options) { o.open = open } }
+
+// WithContext lets a download be cancelled; the default is context.Background().
+func WithContext(ctx context.Context) Option { return func(o *options) { o.ctx = ctx } }
+
+// WithSource says how to read the model: its format, a configuration where it has none, another image size or context.
+func WithSource(source foreign.Options) Option { return func(o *options) { o.source = source } }
 
 // WithBatch sets how many images or texts are encoded at a time; the default is 64.
 func WithBatch(n int) Option { return func(o *options) { o.batch = n } }
@@ -58,44 +68,51 @@ func WithBatch(n int) Option { return func(o *options) { o.batch = n } }
 // WithWorkers sets how many goroutines decode images; the default is one for each processor.
 func WithWorkers(n int) Option { return func(o *options) { o.workers = n } }
 
-// WithWarnings receives lines worth telling the user: a broken checkpoint passed over, for example.
+// WithWarnings receives lines worth telling the user: what was assumed where a configuration is silent, what is known to
+// go wrong without an error (QuickGELU or GELU), a broken checkpoint passed over.
 func WithWarnings(warn func(string)) Option { return func(o *options) { o.warn = warn } }
 
 func collect(opts []Option) options {
-	o := options{batch: 64, workers: runtime.GOMAXPROCS(0), warn: func(string) {}}
+	o := options{ctx: context.Background(), batch: 64, workers: runtime.GOMAXPROCS(0), warn: func(string) {}}
 	for _, opt := range opts {
 		opt(&o)
 	}
 	return o
 }
 
-// Load opens the model in a directory: a checkpoint, or a run, whose newest good checkpoint is taken.
-func Load(path string, opts ...Option) (*Model, error) {
+// Load opens a model:
+//
+//   - a directory, or a safetensors file, of open_clip, of transformers, of OpenAI's names, or of tandem;
+//   - a run of tandem's, whose newest good checkpoint is taken;
+//   - hf://org/name or hf://org/name@revision, from the Hugging Face hub or its cache.
+//
+// What cannot be read as asked is an error that names the field or the tensors. Weights of any type become float32.
+func Load(name string, opts ...Option) (*Model, error) {
 	o := collect(opts)
-	dir, err := checkpoints.Resolve(path, o.warn)
+	hub := foreign.HubOptions{Offline: o.open.Offline, Progress: o.open.Progress}
+	path, err := foreign.Locate(o.ctx, name, o.source.From, hub, o.warn)
 	if err != nil {
 		return nil, err
 	}
-	m, err := checkpoints.ReadModel(dir)
-	if err != nil {
-		return nil, err
+	if path != name && o.source.Name == "" && foreign.IsHub(name) {
+		o.source.Name = name
 	}
-	store, err := m.LoadStore(dir)
+	m, store, err := foreign.Load(o.ctx, path, o.source, hub, o.warn)
 	if err != nil {
 		return nil, err
 	}
 	if o.backend == nil {
-		b, err := backend.Open(context.Background(), o.open)
+		b, err := backend.Open(o.ctx, o.open)
 		if err != nil {
 			return nil, err
 		}
 		o.backend = b.Backend
 	}
-	loaded, err := New(m, store, append(opts, WithBackend(o.backend))...)
+	loaded, err := New(m, store, append(slices.Clone(opts), WithBackend(o.backend))...)
 	if err != nil {
 		return nil, err
 	}
-	loaded.Dir = dir
+	loaded.Dir = path
 	return loaded, nil
 }
 
@@ -103,19 +120,24 @@ func Load(path string, opts ...Option) (*Model, error) {
 // calls, not during one.
 func New(m checkpoints.Model, store *gml.Store, opts ...Option) (*Model, error) {
 	o := collect(opts)
-	if o.backend == nil {
+	switch {
+	case o.backend == nil:
 		return nil, fmt.Errorf("embed: a model in memory needs a backend")
+	case m.Tokenizer == nil:
+		return nil, fmt.Errorf("embed: a model needs its tokenizer")
+	case o.batch < 1 || o.workers < 1:
+		return nil, fmt.Errorf("embed: batch %d and workers %d must be positive", o.batch, o.workers)
 	}
 	m.Config.Text.Lengths = inferenceLengths(m.Config.Text)
 	e := &Model{Model: m, store: store, batch: o.batch, workers: o.workers}
 	var err error
-	e.images, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, images *Node) *Node {
+	e.images, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, images *graph.Node) *graph.Node {
 		return model.L2Normalise(m.Config.EncodeImages(scope, images, model.Run{}))
 	})
 	if err != nil {
 		return nil, err
 	}
-	e.texts, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, tokens *Node) *Node {
+	e.texts, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, tokens *graph.Node) *graph.Node {
 		return model.L2Normalise(m.Config.EncodeTexts(scope, tokens, model.Run{}))
 	})
 	if err != nil {
@@ -136,19 +158,6 @@ func inferenceLengths(t model.TextConfig) []int {
 	}
 	slices.Sort(lengths)
 	return lengths
-}
-
-// Scale is the temperature: similarities times Scale are logits.
-func (m *Model) Scale() float64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var scale float64
-	v := m.store.GetVariable("/logit_scale")
-	if v == nil {
-		return 1
-	}
-	tensors.MustConstFlatData(v.MustValue(), func(flat []float32) { scale = exp(flat[0]) })
-	return scale
 }
 
 // Dim is the length of a row.

@@ -3,7 +3,6 @@ package embed
 import (
 	"context"
 	"iter"
-	"math"
 	"sync"
 
 	"github.com/gomlx/gomlx/core/tensors"
@@ -196,5 +195,3 @@ func decodeInto(d *imaging.Decoder, e *imaging.Evaluator, file []byte, dst []uin
 	}
 	return nil
 }
-
-func exp(x float32) float64 { return math.Exp(float64(x)) }

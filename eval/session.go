@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"tandem/eval/probe"
 	"tandem/internal/fault"
@@ -141,13 +142,22 @@ func classesOf(task Task, e *Embedded) ([]Class, error) {
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(names)) {
-			classes = append(classes, Class{Name: name})
+			classes = append(classes, classOf(name))
 		}
 	}
 	if len(classes) < 2 {
 		return nil, fault.Userf("column %q has %d classes in split %q of %s: a classification needs two", task.Label, len(classes), task.Split, task.Data)
 	}
 	return classes, nil
+}
+
+// classOf writes an identifier such as "smileys-emotion" or "polar_bear" as words; a name with spaces is words already.
+func classOf(name string) Class {
+	class := Class{Name: name}
+	if words := strings.NewReplacer("-", " ", "_", " ").Replace(name); words != name && !strings.Contains(name, " ") {
+		class.Words = []string{words}
+	}
+	return class
 }
 
 func hashOf(parts ...any) string {

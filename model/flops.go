@@ -1,7 +1,8 @@
 package model
 
 // FLOPs is the number of floating-point operations of one forward pass of one image and one text of the full context:
-// two for each multiplication and addition of the matrix products and convolutions, every row of every block counted.
+// two for each multiplication and addition of the matrix products and convolutions, every row of every block and of the
+// ResNet's attention pool counted, as open_clip profiles it, also where the graph leaves out rows that pooling drops.
 // A training step takes three times as many.
 func (c Config) FLOPs() (image, text float64) {
 	c = c.WithDefaults()
@@ -58,6 +59,6 @@ func (v VisionConfig) resnetFLOPs(embedDim int) float64 {
 		}
 	}
 	rows := side*side + 1
-	total += 3*product(rows, in, in) + 2*product(rows, in, rows) + product(rows, in, embedDim) // every row asks, as in blocks
+	total += 3*product(rows, in, in) + 2*product(rows, in, rows) + product(rows, in, embedDim)
 	return total
 }

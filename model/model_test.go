@@ -34,7 +34,7 @@ func tiny() map[string]Config {
 	siglip.Vision.PatchBias, siglip.Vision.NoProjection, siglip.Vision.Activation = true, true, GELUTanh
 	siglip.Text.Pool, siglip.Text.NoCausalMask, siglip.Text.ProjectionBias = PoolLast, true, true
 	resnet := clip
-	resnet.Vision = VisionConfig{Kind: ResNet, ImageSize: 32, Width: 4, Heads: 2, Stages: []int{1, 2, 1, 1}}
+	resnet.Vision = VisionConfig{Kind: ResNet, ImageSize: 64, Width: 4, Heads: 2, Stages: []int{1, 2, 1, 1}}
 	models := map[string]Config{"clip": clip, "quick": quick, "average": average, "siglip": siglip, "resnet": resnet}
 	for name, c := range models {
 		models[name] = c.WithDefaults()
@@ -236,7 +236,7 @@ func TestFLOPsAgreeWithTheGraph(t *testing.T) {
 					} else {
 						y = c.EncodeTexts(scope, in[1], run)
 					}
-					got = graphFLOPs(y) - selectionFLOPs(c, tower)
+					got = graphFLOPs(y) - selectionFLOPs(c, tower) + unaskedFLOPs(c, tower)
 					return []*Node{y}
 				}, images, tokens)
 				if got != want {
@@ -253,6 +253,17 @@ func selectionFLOPs(c Config, tower string) float64 {
 		return product(1, c.Text.Context, c.Text.Width)
 	}
 	return 0
+}
+
+// unaskedFLOPs is what the ResNet's attention pool saves by asking for the mean's row alone. FLOPs counts every row, as
+// open_clip computes and profiles it: the query, scores, mixing and output of the H·W others.
+func unaskedFLOPs(c Config, tower string) float64 {
+	if tower != "image" || c.Vision.Kind != ResNet {
+		return 0
+	}
+	side, width := c.Vision.ImageSize/32, 32*c.Vision.Width
+	others := side * side
+	return product(others, width, width) + 2*product(others, width, others+1) + product(others, width, c.EmbedDim)
 }
 
 // graphFLOPs sums 2·(elements of the result)·(contracted length) over products and convolutions that y depends on.
@@ -435,20 +446,21 @@ func TestInitialValues(t *testing.T) {
 
 func TestValidateNamesTheField(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"model.embed_dim":                  func(c *Config) { c.EmbedDim = 0 },
-		"model.vision.patch_size":          func(c *Config) { c.Vision.PatchSize = 5 },
-		"model.vision.heads":               func(c *Config) { c.Vision.Heads = 3 },
-		"model.vision.kind":                func(c *Config) { c.Vision.Kind = "mixer" },
-		"model.vision.pool":                func(c *Config) { c.Vision.Pool = "max" },
-		"model.vision.no_projection":       func(c *Config) { c.Vision.NoProjection = true },
-		"model.vision.activation":          func(c *Config) { c.Vision.Activation = "relu" },
-		"model.vision.std":                 func(c *Config) { c.Vision.Std = [3]float64{1, 0, 1} },
-		"model.text.context":               func(c *Config) { c.Text.Context = 1 },
-		"model.text.lengths":               func(c *Config) { c.Text.Lengths = []int{9, 6} },
-		"model.text.pool":                  func(c *Config) { c.Text.Pool = "mean" },
-		"model.text.layers":                func(c *Config) { c.Text.Layers = 0 },
-		"pool class needs the class token": func(c *Config) { c.Vision.NoClassToken = true },
-		"model.vision.patch_dropout":       func(c *Config) { c.Vision.PatchDropout = 1 },
+		"model.embed_dim": func(c *Config) { c.EmbedDim = 0 },
+		"patch_size 17 must lie in 1 … image_size 16": func(c *Config) { c.Vision.PatchSize = 17 },
+		"model.vision.patch_size":                     func(c *Config) { c.Vision.PatchSize = 0 },
+		"model.vision.heads":                          func(c *Config) { c.Vision.Heads = 3 },
+		"model.vision.kind":                           func(c *Config) { c.Vision.Kind = "mixer" },
+		"model.vision.pool":                           func(c *Config) { c.Vision.Pool = "max" },
+		"model.vision.no_projection":                  func(c *Config) { c.Vision.NoProjection = true },
+		"model.vision.activation":                     func(c *Config) { c.Vision.Activation = "relu" },
+		"model.vision.std":                            func(c *Config) { c.Vision.Std = [3]float64{1, 0, 1} },
+		"model.text.context":                          func(c *Config) { c.Text.Context = 1 },
+		"model.text.lengths":                          func(c *Config) { c.Text.Lengths = []int{9, 6} },
+		"model.text.pool":                             func(c *Config) { c.Text.Pool = "mean" },
+		"model.text.layers":                           func(c *Config) { c.Text.Layers = 0 },
+		"pool class needs the class token":            func(c *Config) { c.Vision.NoClassToken = true },
+		"model.vision.patch_dropout":                  func(c *Config) { c.Vision.PatchDropout = 1 },
 	} {
 		c := tiny()["clip"]
 		change(&c)

@@ -41,6 +41,7 @@ type Record struct {
 	Wait            float64 `json:"wait_s"` // for data
 	Seconds         float64 `json:"step_s"` // without wait and compile
 	Compile         float64 `json:"compile_s,omitempty"`
+	Data            any     `json:"data,omitempty"` // what became of the data's rows since the run was started (Batch.Books)
 }
 
 // Logger writes a training's numbers: one JSON line a step to a file, and what a person wants to see to a console.
@@ -154,7 +155,7 @@ func formatValues(values map[string]float64) string {
 	return strings.Join(parts, "  ")
 }
 
-// Saved logs a checkpoint. The log is on disk before the checkpoint counts.
+// Saved logs a checkpoint.
 func (l *Logger) Saved(dir string, step int64, took time.Duration) error {
 	if err := l.line(map[string]any{"step": step, "event": "checkpoint", "seconds": took.Seconds()}); err != nil {
 		return err

@@ -27,6 +27,8 @@ type Batch struct {
 	Cursor json.RawMessage
 	// Epoch is how often the data have been seen after this batch.
 	Epoch float64
+	// Books says what became of the data so far, for the log; nil if the source keeps none. It is encoded as JSON.
+	Books any
 	// Source is the source's own handle, for Recycle.
 	Source any
 }
@@ -159,6 +161,7 @@ func (t *Trainer) step(ctx context.Context) (Record, error) {
 		LearningRate: t.Stepper.Optim.LearningRate * t.Curve.Factor(step),
 		Wait:         wait.Seconds(), Seconds: (elapsed - compile).Seconds(), Compile: compile.Seconds(),
 		ImagesPerSecond: float64(t.Batch) / (elapsed - compile + wait).Seconds(),
+		Data:            batch.Books,
 	}, nil
 }
 

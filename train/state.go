@@ -39,6 +39,9 @@ type State struct {
 // save writes the step directory of the current state.
 func (t *Trainer) save() error {
 	t.clock.lap()
+	if err := t.Log.Flush(); err != nil { // the log must not miss steps that a checkpoint holds
+		return err
+	}
 	state := t.state
 	state.Format, state.Total, state.Identity, state.Versions = stateFormat, t.Total, t.Identity, t.Versions
 	dir, err := t.Root.Save(state.Step, func(tmp string) error {

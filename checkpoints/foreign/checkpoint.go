@@ -44,12 +44,13 @@ type Checkpoint struct {
 	// Source says where the model came from, for model.json.
 	Source map[string]string
 
-	dir       string
-	makeTable func(model.Config) Table
-	pairs     map[string][]Pair // by our path
-	weights   *safetensors.Set
-	extra     *safetensors.Set     // their buffers that a tandem directory keeps; nil if there are none
-	replaced  map[string][]float32 // resized parameters, by path
+	dir         string
+	fingerprint string // of the tokenizer that a model of tandem's was trained with
+	makeTable   func(model.Config) Table
+	pairs       map[string][]Pair // by our path
+	weights     *safetensors.Set
+	extra       *safetensors.Set     // their buffers that a tandem directory keeps; nil if there are none
+	replaced    map[string][]float32 // resized parameters, by path
 }
 
 // Options say how to open a checkpoint.
@@ -427,6 +428,9 @@ func (c *Checkpoint) Tokenizer() (tokenizer.Tokenizer, error) {
 	}
 	if tok.VocabSize() > c.Config.Text.Vocab {
 		return nil, fault.Userf("%s: the tokenizer has %d ids, the model's vocabulary only %d", dir, tok.VocabSize(), c.Config.Text.Vocab)
+	}
+	if got := tok.Fingerprint(); c.Format == FormatTandem && c.fingerprint != "" && got != c.fingerprint {
+		return nil, fault.Userf("%s is not the tokenizer that the model was trained with (fingerprint %.12s, want %.12s)", dir, got, c.fingerprint)
 	}
 	return tok, nil
 }

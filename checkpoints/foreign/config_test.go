@@ -1,10 +1,15 @@
 package foreign
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -412,4 +417,60 @@ func FuzzConfigs(f *testing.F) {
 		readHFConfig(config, processor)
 		readOpenCLIPConfig(config, processor, func(string) []int { return []int{4, 3, 2, 2} })
 	})
+}
+
+// TestSizesAreOpenCLIPs compares the built-in models with what open_clip 3.3.0 builds under the same names: the numbers of
+// parameters and buffers, and a hash over the names and shapes of all tensors (scripts/open_clip_sizes.py).
+func TestSizesAreOpenCLIPs(t *testing.T) {
+	var file struct {
+		Models []struct {
+			Name       string `json:"name"`
+			Parameters int    `json:"parameters"`
+			Image      int    `json:"image_parameters"`
+			Buffers    int    `json:"buffers"`
+			Tensors    int    `json:"tensors"`
+			Hash       string `json:"names_and_shapes"`
+		} `json:"models"`
+	}
+	data, err := os.ReadFile("testdata/open_clip_sizes.json")
+	if err == nil {
+		err = json.Unmarshal(data, &file)
+	}
+	if err != nil || len(file.Models) != 19 {
+		t.Fatalf("%d models, want 19 (%v)", len(file.Models), err)
+	}
+	for _, want := range file.Models {
+		c, err := model.ByName(want.Name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		image, buffers := 0, 0
+		for _, p := range c.Params() {
+			switch {
+			case p.Buffer:
+				buffers += p.Size()
+			case strings.HasPrefix(p.Path, "visual/"):
+				image += p.Size()
+			}
+		}
+		prefix := ""
+		if usesTextPrefix(c) {
+			prefix = "text."
+		}
+		shapes := map[string][]int{}
+		for _, p := range OpenCLIP(c, prefix) {
+			shapes[p.Theirs] = append([]int{}, p.Shape...)
+		}
+		hash := sha256.New()
+		for _, name := range slices.Sorted(maps.Keys(shapes)) {
+			fmt.Fprintf(hash, "%s [%s]\n", name, strings.Trim(strings.ReplaceAll(fmt.Sprint(shapes[name]), " ", ", "), "[]"))
+		}
+		if c.NumParams() != want.Parameters || image != want.Image || buffers != want.Buffers || len(shapes) != want.Tensors {
+			t.Errorf("%s has %d parameters (%d image), %d buffers, %d tensors; open_clip %+v", want.Name, c.NumParams(), image, buffers, len(shapes), want)
+		}
+		if got := hex.EncodeToString(hash.Sum(nil)); got != want.Hash {
+			t.Errorf("%s: names and shapes of the tensors differ from open_clip's", want.Name)
+		}
+	}
 }

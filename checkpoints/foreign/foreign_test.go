@@ -709,8 +709,16 @@ func TestLoad(t *testing.T) {
 	if _, err := Export(tandem, FormatTandem, m); err != nil {
 		t.Fatal(err)
 	}
-	if read, err := checkpoints.ReadModel(tandem); err != nil || read.Tokenizer.Fingerprint() != tok.Fingerprint() {
+	if read, err := mustOpen(t, tandem, Options{}).Tokenizer(); err != nil || read.Fingerprint() != tok.Fingerprint() {
 		t.Errorf("the tokenizer in tandem's directory: %v", err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.CopyFS(other, os.DirFS(tandem)); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(other, "model.json"), change(t, filepath.Join(other, "model.json"), "tokenizer.fingerprint", "0123"))
+	if _, err := mustOpen(t, other, Options{}).Tokenizer(); err == nil || !strings.Contains(err.Error(), "is not the tokenizer that the model was trained with") {
+		t.Errorf("another tokenizer: %v", err)
 	}
 	for _, to := range []Format{FormatHF, FormatOpenCLIP} {
 		c := mustOpen(t, tandem, Options{})

@@ -1,11 +1,9 @@
 package foreign
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 	"unsafe"
 
@@ -13,7 +11,6 @@ import (
 	gml "github.com/gomlx/gomlx/ml/model"
 	"golang.org/x/sync/errgroup"
 
-	"tandem/checkpoints"
 	"tandem/checkpoints/safetensors"
 	"tandem/model"
 )
@@ -178,34 +175,4 @@ func rawToTheirs(size int, p Pair, dims []int, theirs, ours []byte, from int) {
 	default:
 		toTheirs(p, dims, elements[[8]byte](theirs), elements[[8]byte](ours), from)
 	}
-}
-
-// Load reads a whole model in any format, from disk or from the hub: what describes it, with its tokenizer, and its
-// weights as float32. Notes and Traps of the checkpoint go to warn, which may be nil.
-func Load(ctx context.Context, name string, opts Options, o HubOptions, warn func(string)) (checkpoints.Model, *gml.Store, error) {
-	path := name
-	if IsHub(name) {
-		o.From = opts.From
-		fetched, err := Fetch(ctx, name, o)
-		if err != nil {
-			return checkpoints.Model{}, nil, err
-		}
-		path, opts.Name = fetched, name
-	}
-	c, err := Open(path, opts)
-	if err != nil {
-		return checkpoints.Model{}, nil, err
-	}
-	defer c.Close()
-	tok, err := c.Tokenizer()
-	if err != nil {
-		return checkpoints.Model{}, nil, err
-	}
-	if warn != nil {
-		for _, line := range append(slices.Clone(c.Notes), c.Traps(tok)...) {
-			warn(line)
-		}
-	}
-	store, err := c.LoadStore()
-	return checkpoints.Model{Config: c.Config, Preprocess: c.Preprocess, Tokenizer: tok, Source: c.Source}, store, err
 }

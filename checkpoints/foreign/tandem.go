@@ -86,7 +86,7 @@ func (m Model) writeOrigin(dir string) error {
 
 // openTandem opens a model directory of tandem's; the tokenizer stays unread.
 func openTandem(dir, file string, _ []byte) (*Checkpoint, error) {
-	m, _, err := checkpoints.ReadModelFile(dir)
+	m, fingerprint, err := checkpoints.ReadModelFile(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func openTandem(dir, file string, _ []byte) (*Checkpoint, error) {
 	}
 	c := &Checkpoint{
 		Format: FormatTandem, Path: set.Path(), Config: m.Config, Preprocess: m.Preprocess, Source: m.Source,
-		dir: dir, makeTable: identity, weights: set,
+		dir: dir, makeTable: identity, weights: set, fingerprint: fingerprint,
 	}
 	if err := c.openOrigin(filepath.Join(dir, sourceDir)); err != nil {
 		return closing(set, err)

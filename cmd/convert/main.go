@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -128,23 +127,13 @@ func convert(ctx context.Context, f flags, src, dst string, stdout, stderr io.Wr
 	return write(ctx, c, tok, tokErr, to, dst, stdout, warn)
 }
 
-// locate finds SRC on disk: fetched from the hub, or the newest checkpoint of a run.
+// locate finds SRC on disk, and checks the files of a model of tandem's.
 func locate(ctx context.Context, src string, f flags, opts foreign.Options, warn func(string), stderr io.Writer) (string, error) {
-	if foreign.IsHub(src) {
-		return foreign.Fetch(ctx, src, foreign.HubOptions{Offline: f.offline, From: opts.From, Progress: progress.New(stderr)})
+	path, err := foreign.Locate(ctx, src, opts.From, foreign.HubOptions{Offline: f.offline, Progress: progress.New(stderr)}, warn)
+	if err == nil && path == src && checkpoints.IsModelDir(src) {
+		err = fault.User(checkpoints.Verify(src))
 	}
-	if checkpoints.IsModelDir(src) {
-		return src, fault.User(checkpoints.Verify(src))
-	}
-	if stat, err := os.Stat(src); err != nil || !stat.IsDir() || opts.From != "" && opts.From != foreign.FormatTandem {
-		return src, nil
-	}
-	steps, err := (checkpoints.Root{Dir: src}).Steps()
-	inside, _ := fs.Stat(os.DirFS(src), checkpoints.CheckpointsName)
-	if err == nil && (len(steps) > 0 || inside != nil) {
-		return checkpoints.Resolve(src, warn)
-	}
-	return src, nil
+	return path, err
 }
 
 func write(ctx context.Context, c *foreign.Checkpoint, tok tokenizer.Tokenizer, tokErr error, to foreign.Format, dst string, stdout io.Writer, warn func(string)) error {

@@ -128,6 +128,16 @@ func (e *env) parse(args []string, least, most int) ([]string, error) {
 	return positional, nil
 }
 
+// given is the first of names that was set as a flag, "" if none was.
+func (e *env) given(names ...string) (name string) {
+	e.flags.Visit(func(f *flag.Flag) {
+		if name == "" && slices.Contains(names, f.Name) {
+			name = f.Name
+		}
+	})
+	return name
+}
+
 // listFlag is a flag of comma-separated words.
 type listFlag []string
 

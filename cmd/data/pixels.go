@@ -7,23 +7,32 @@ import (
 	"io"
 	"os"
 
-	"tandem/checkpoints"
+	"tandem/checkpoints/foreign"
 	"tandem/imaging"
 	"tandem/internal/fault"
 	"tandem/internal/npy"
 )
 
-// modelTransform reads how a model wants its pictures.
-func modelTransform(dir string) (imaging.EvalConfig, error) {
-	m, err := checkpoints.ReadModel(dir)
+// modelTransform reads how a model of any format wants its pictures.
+func modelTransform(ctx context.Context, e *env, name string) (imaging.EvalConfig, error) {
+	warn := func(line string) { e.progress.Linef("warning: %s", line) }
+	path, err := foreign.Locate(ctx, name, "", foreign.HubOptions{Progress: e.progress}, warn)
 	if err != nil {
 		return imaging.EvalConfig{}, err
 	}
-	return m.Preprocess.Eval(m.Config.Vision), nil
+	c, err := foreign.Open(path, foreign.Options{})
+	if err != nil {
+		return imaging.EvalConfig{}, err
+	}
+	defer c.Close()
+	for _, note := range c.Notes {
+		warn(note)
+	}
+	return c.Preprocess.Eval(c.Config.Vision), nil
 }
 
-func runPixels(_ context.Context, e *env, args []string) error {
-	model := e.flags.String("model", "", "directory of a model, whose preprocessing is used")
+func runPixels(ctx context.Context, e *env, args []string) error {
+	model := e.flags.String("model", "", "model whose preprocessing is used: a directory of any format, a run, or hf://org/name")
 	size := e.flags.Int("size", 224, "side of the picture in pixels, without -model")
 	resize := e.flags.String("resize", string(imaging.Shortest), "shortest, squash or longest, without -model")
 	layout := e.flags.String("layout", "chw", "chw (channels first, as PyTorch) or hwc")
@@ -38,10 +47,13 @@ func runPixels(_ context.Context, e *env, args []string) error {
 	if *layout != "chw" && *layout != "hwc" {
 		return fault.Userf("-layout %s: use chw or hwc", *layout)
 	}
+	if given := e.given("size", "resize"); *model != "" && given != "" {
+		return fault.Userf("-model and -%s: the model says its own size and resizing; give one of the two", given)
+	}
 	c := imaging.DefaultEvalConfig(*size)
 	c.Resize = imaging.ResizeMode(*resize)
 	if *model != "" {
-		if c, err = modelTransform(*model); err != nil {
+		if c, err = modelTransform(ctx, e, *model); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"tandem/checkpoints"
 	"tandem/embed"
@@ -29,6 +29,10 @@ func describe(m *embed.Model) map[string]string {
 // modelFingerprint is a hash over the files that make a model: weights, configuration with preprocessing, tokenizer. The
 // state of a training beside them is no part of it. A directory's manifest knows the files' hashes already.
 func modelFingerprint(dir string) (string, error) {
+	m, tokenizer, err := checkpoints.ReadModelFile(dir)
+	if err != nil {
+		return "", err
+	}
 	sums := map[string]string{}
 	var manifest checkpoints.Manifest
 	if checkpoints.ReadJSON(filepath.Join(dir, checkpoints.ManifestName), &manifest) == nil {
@@ -42,12 +46,13 @@ func modelFingerprint(dir string) (string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if !e.IsDir() && (e.Name() == checkpoints.WeightsName || e.Name() == checkpoints.ModelName || strings.HasPrefix(e.Name(), "tokenizer") || strings.HasPrefix(e.Name(), "vocab")) {
+		if !e.IsDir() && (e.Name() == cmp.Or(m.Weights, checkpoints.WeightsName) || e.Name() == checkpoints.ModelName) {
 			names = append(names, e.Name())
 		}
 	}
 	slices.Sort(names)
 	h := sha256.New()
+	fmt.Fprintln(h, "tokenizer", tokenizer)
 	for _, name := range names {
 		sum := sums[name]
 		if sum == "" {

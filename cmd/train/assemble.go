@@ -119,7 +119,7 @@ func (b batches) Next(ctx context.Context) (train.Batch, error) {
 	}
 	return train.Batch{
 		Input:  train.Input{Images: batch.Images, Tokens: batch.Tokens, Keys: ranks(batch.Keys), Longest: batch.Longest},
-		Cursor: cursor, Epoch: batch.Epoch, Source: batch,
+		Cursor: cursor, Epoch: batch.Epoch, Books: b.loader.Stats(), Source: batch,
 	}, nil
 }
 

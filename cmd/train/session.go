@@ -69,7 +69,7 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 			return err
 		}
 	}
-	defer func() { err = errors.Join(err, s.loader.Close()) }()
+	defer func() { err = errors.Join(err, s.closeLoader()) }()
 	if err := s.assemble(ctx); err != nil {
 		return err
 	}
@@ -177,7 +177,10 @@ func (s *session) trainTokenizer(ctx context.Context) (tokenizer.Tokenizer, erro
 	captions := captionsOf(ctx, s.experiment.Data.Sources, &failed)
 	context := s.experiment.Model.Text.Context
 	bpe, coverage, err := tokenizer.Train(captions, s.experiment.Tokenizer.Vocab, tokenizer.TrainOptions{Context: context})
-	if err = errors.Join(failed, err); err != nil {
+	if failed != nil {
+		return nil, failed
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.progress.Linef("vocabulary: %d ids from %d captions; %.1f tokens a caption (95 %%: %d, longest %d), %d cut at %d",
@@ -237,11 +240,22 @@ func fileCaptions(f *shard.File, yield func(string) bool) error {
 	return nil
 }
 
+// quarantineName is the file of a run that lists the rows of the data that turned out unusable.
+const quarantineName = "quarantine.jsonl"
+
+// closeLoader says what was wrong with the data, if anything.
+func (s *session) closeLoader() error {
+	if books := s.loader.Stats(); books.BadRows > 0 {
+		s.progress.Linef("%d unusable rows of the data were replaced by others; they are listed in %s", books.BadRows, filepath.Join(s.dir, quarantineName))
+	}
+	return s.loader.Close()
+}
+
 func (s *session) openLoader(ctx context.Context) (err error) {
 	// The loader outlives a cancelled context: the step under way is finished and saved.
 	s.loader, err = data.Open(context.WithoutCancel(ctx), s.experiment.Data, data.Options{
 		Tokenizer: s.tokenizer, Context: s.experiment.Model.Text.Context,
-		Quarantine: filepath.Join(s.dir, "quarantine.jsonl"),
+		Quarantine: filepath.Join(s.dir, quarantineName), Log: s.progress.Linef,
 	})
 	if err != nil || s.resumed == nil {
 		return err

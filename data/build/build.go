@@ -44,6 +44,8 @@ type Options struct {
 	Restart  bool               `json:"-"` // forget an unfinished build in Out
 	Replace  bool               `json:"-"` // replace a finished one
 	Progress *progress.Reporter `json:"-"`
+	// Expect is the number of rows that the inputs will give, for the time left; 0 is unknown.
+	Expect int64 `json:"-"`
 }
 
 // ImageOptions say which images are kept and how they are stored.

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"tandem/data/ingest"
-	"tandem/internal/progress"
 )
 
 // position is a place in the sequence of all rows: an input, a part of it, a row of that. Seq counts rows over all.
@@ -56,12 +55,16 @@ func run(ctx context.Context, inputs []ingest.Input, o *Options, c *collector) e
 			return nil
 		})
 	}
-	group.Go(func() error { return collect(ctx, ordered, c, o.Progress) })
+	group.Go(func() error { return collect(ctx, ordered, c, o) })
 	return group.Wait()
 }
 
-func collect(ctx context.Context, ordered <-chan *item, c *collector, p *progress.Reporter) (err error) {
-	task := p.Start("building shards", -1, "rows")
+func collect(ctx context.Context, ordered <-chan *item, c *collector, o *Options) (err error) {
+	total := o.Expect
+	if total == 0 {
+		total = -1
+	}
+	task := o.Progress.Start("building shards", total, "rows")
 	task.Add(c.now.Books.RowsIn)
 	defer func() {
 		if err != nil {

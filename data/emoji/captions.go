@@ -38,7 +38,7 @@ func captions(v variant, vendor string) []string {
 	if len(tags) > 0 {
 		out = append(out, strings.Join(append([]string{name}, tags[:min(2, len(tags))]...), ", "))
 	}
-	out = append(out, name+", "+words(e.Subgroup), words(e.Group)+": "+name)
+	out = append(out, name+", "+words(e.Subgroup), words(e.Group)+": "+name, words(e.Group)+", "+words(e.Subgroup))
 	if len(tags) > 2 {
 		out = append(out, strings.Join(tags[len(tags)-3:], ", "))
 	}

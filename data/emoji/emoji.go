@@ -371,6 +371,11 @@ func (s *Source) split(p picture) string {
 	return source.Train
 }
 
+// Labels lists the metadata columns that examples may have.
+func Labels() []string {
+	return []string{"vendor", "style", "hexcode", "emoji", "name", "group", "subgroup", "tags", "concept", "tone"}
+}
+
 func (s *Source) labels(p picture) map[string]string {
 	labels := map[string]string{
 		"vendor":   p.vendor.name,

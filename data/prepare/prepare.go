@@ -14,7 +14,9 @@ import (
 	"strings"
 
 	"tandem/data/build"
+	"tandem/data/emoji"
 	"tandem/data/ingest"
+	"tandem/data/packaged"
 	"tandem/data/shapes"
 	"tandem/data/shard"
 	"tandem/data/source"
@@ -43,7 +45,7 @@ const (
 )
 
 // Names lists the data sets that can be built.
-func Names() []string { return []string{Emoji, Shapes} }
+func Names() []string { return append([]string{Emoji, Shapes}, packaged.Names()...) }
 
 // Validate reports the first thing that is wrong, naming the field.
 func (c Config) Validate() error {
@@ -67,7 +69,7 @@ func (s ShapesConfig) source() shapes.Config {
 }
 
 // version changes when a builder would write other shards for the same Config, so that old directories are not reused.
-const version = 1
+const version = 2
 
 // Options say where and how.
 type Options struct {
@@ -105,11 +107,16 @@ func Ensure(ctx context.Context, c Config, o Options) (string, error) {
 	if _, err := os.Stat(filepath.Join(dir, shard.ManifestName)); err == nil {
 		return dir, nil
 	}
+	if slices.Contains(packaged.Names(), c.Name) {
+		return dir, packaged.Build(ctx, c.Name, dir, packaged.Options{Packages: filepath.Join(root, "packages"), Offline: o.Offline, Progress: o.Progress})
+	}
 	src, labels, err := c.open(ctx, root, o)
 	if err != nil {
 		return "", err
 	}
-	report, err := build.Build(ctx, []ingest.Input{ingest.FromSource(src, labels...)}, build.Options{Out: dir, Labels: labels, Progress: o.Progress})
+	report, err := build.Build(ctx, []ingest.Input{ingest.FromSource(src, labels...)}, build.Options{
+		Out: dir, Labels: labels, Progress: o.Progress, Expect: int64(src.Len()),
+	})
 	if err != nil {
 		return "", err
 	}
@@ -138,13 +145,32 @@ func (c Config) canonical() Config {
 	return Config{Name: Shapes, Shapes: ShapesConfig{s.Seed, s.Size, s.Train, s.Test, s.HeldOut}}
 }
 
+// finite is a source that knows its size.
+type finite interface {
+	source.Source
+	Len() int
+}
+
 // open returns the source of a data set and its label columns.
-func (c Config) open(ctx context.Context, root string, o Options) (source.Source, []string, error) {
+func (c Config) open(ctx context.Context, root string, o Options) (finite, []string, error) {
 	switch c.Name {
+	case Emoji:
+		src, err := openEmoji(ctx, filepath.Join(root, "packages"), o)
+		return src, emoji.Labels(), err
 	case Shapes:
 		src, err := shapes.New(c.Shapes.source())
 		return src, shapes.Labels(), err
 	default:
 		return nil, nil, fmt.Errorf("data set %q cannot be built", c.Name)
 	}
+}
+
+// openEmoji downloads what is missing of the drawings.
+func openEmoji(ctx context.Context, dir string, o Options) (finite, error) {
+	config := emoji.Config{}
+	err := emoji.Fetch(ctx, dir, config, emoji.FetchOptions{Offline: o.Offline, Progress: o.Progress})
+	if err != nil {
+		return nil, fmt.Errorf("%w (the recipe that needs no download: -config shapes)", err)
+	}
+	return emoji.Open(dir, config)
 }

@@ -101,11 +101,12 @@ func drawScene(d dice, side int, allowed pairFilter) scene {
 	}
 }
 
-func drawObject(d dice, side int, allowed pairFilter, behind ground, size int) object {
+// drawObject draws an object of a size whose radius lies within a range in 64ths of the side.
+func drawObject(d dice, side int, allowed pairFilter, behind ground, size int, radii [2]int) object {
 	o := object{size: size}
 	o.colour, o.shape = drawPair(d, allowed, behind)
 	o.paint = jitter(d, colours[o.colour].rgb, 9)
-	o.radius = radiusIn(side, d.within(sizeRange[size][0], sizeRange[size][1]))
+	o.radius = radiusIn(side, d.within(radii[0], radii[1]))
 	return o
 }
 
@@ -114,7 +115,7 @@ func radiusIn(side, in64ths int) int { return max(2, in64ths*side/64) }
 
 func drawOne(d dice, side int, allowed pairFilter, where place, size int) scene {
 	s := scene{kind: KindOne, place: where, ground: drawGround(d)}
-	o := drawObject(d, side, allowed, s.ground, size)
+	o := drawObject(d, side, allowed, s.ground, size, sizeRange[size])
 	// Away from the centre by what the frame leaves, or nearly so; in the centre within a few pixels.
 	room, slack := side/2-o.radius-1, side/32
 	o.x, o.y = side/2+where.dx*room, side/2+where.dy*room
@@ -135,7 +136,7 @@ func shift(d dice, direction, slack int) int {
 // drawMany puts n equal objects into different cells of a grid of three by three.
 func drawMany(d dice, side int, allowed pairFilter, n int) scene {
 	s := scene{kind: KindMany, ground: drawGround(d)}
-	model := drawObject(d, side, allowed, s.ground, 0)
+	model := drawObject(d, side, allowed, s.ground, 0, crowdRange)
 	cells := []int{0, 1, 2, 3, 4, 5, 6, 7, 8}
 	for i := range n {
 		j := d.within(i, len(cells)-1)
@@ -152,10 +153,10 @@ func drawMany(d dice, side int, allowed pairFilter, n int) scene {
 // drawTwo puts two objects of different colour and shape on either side of the centre.
 func drawTwo(d dice, side int, allowed pairFilter, rel relation) scene {
 	s := scene{kind: KindPair, relation: rel, ground: drawGround(d)}
-	a := drawObject(d, side, allowed, s.ground, 1)
+	a := drawObject(d, side, allowed, s.ground, 1, twoRange)
 	b := a
 	for b.colour == a.colour || b.shape == a.shape {
-		b = drawObject(d, side, allowed, s.ground, 1)
+		b = drawObject(d, side, allowed, s.ground, 1, twoRange)
 	}
 	for i, o := range []*object{&a, &b} {
 		sign := 1 - 2*i
@@ -200,7 +201,7 @@ func (s scene) captions() []string {
 		many := n + " " + colours[a.colour].name + " " + plural(shapeNames[a.shape])
 		return []string{
 			many,
-			"a picture of " + many,
+			n + " objects",
 			many + on,
 			"there are " + n + " " + plural(shapeNames[a.shape]) + ", all of them " + colours[a.colour].name,
 		}

@@ -171,3 +171,6 @@ func speckle(x, y, phase int) int {
 	h = (h ^ h>>15) * 0x2c1b3c6d
 	return int((h^h>>12)%3) - 1
 }
+
+// Len returns the number of examples.
+func (s *Source) Len() int { return s.config.Train + s.config.Test + s.config.HeldOut }

@@ -66,7 +66,8 @@ func decode(t *testing.T, data []byte) image.Image {
 }
 
 // TestGolden holds every byte: pictures, captions and labels must not change with the machine, the Go release or a
-// careless edit, because shards' hashes and the golden loss curve depend on them. A change on purpose renews the sums.
+// careless edit, because shards' hashes and the golden loss curve depend on them. A change on purpose renews the sums
+// here and the version in data/prepare, so that shards on disk are not taken for the new ones.
 func TestGolden(t *testing.T) {
 	tests := []struct {
 		config Config

@@ -13,17 +13,13 @@ type namedColour struct {
 // colours are those of objects, far enough apart to stay nameable under jitter.
 var colours = []namedColour{
 	{"red", rgb{214, 34, 34}},
-	{"orange", rgb{243, 134, 24}},
 	{"yellow", rgb{247, 220, 40}},
 	{"green", rgb{38, 150, 52}},
-	{"cyan", rgb{52, 205, 214}},
 	{"blue", rgb{34, 66, 214}},
 	{"purple", rgb{128, 40, 160}},
-	{"pink", rgb{246, 128, 184}},
 	{"brown", rgb{120, 72, 28}},
 	{"black", rgb{18, 18, 18}},
 	{"white", rgb{246, 246, 246}},
-	{"gray", rgb{128, 128, 128}},
 }
 
 // backgrounds are paler or darker than the objects' colours of the same name, which never lie on them.
@@ -44,7 +40,13 @@ const minContrast = 130
 var sizeNames = []string{"small", "medium", "large"}
 
 // sizeRange holds the least and greatest radius of each size in 64ths of the picture's side.
-var sizeRange = [][2]int{{7, 8}, {11, 13}, {17, 20}}
+var sizeRange = [][2]int{{11, 12}, {15, 17}, {20, 23}}
+
+// Where there are several objects they must leave each other room.
+var (
+	crowdRange = [2]int{8, 10}
+	twoRange   = [2]int{13, 15}
+)
 
 // place is a direction from the centre of the picture.
 type place struct {

@@ -184,40 +184,71 @@ func (t logTicks) Ticks(least, most float64) []plot.Tick {
 	return ticks
 }
 
+// whole puts ticks at whole numbers, few enough to be read.
+type whole struct{}
+
+func (whole) Ticks(least, most float64) []plot.Tick {
+	step := 1.0
+	for i := 0; (most-least)/step > 10; i++ {
+		step *= []float64{2, 2.5, 2}[i%3] // 1, 2, 5, 10, …
+	}
+	var ticks []plot.Tick
+	for v := math.Ceil(least/step) * step; v <= most; v += step {
+		ticks = append(ticks, plot.Tick{Value: v, Label: shortNumber(v)})
+	}
+	return ticks
+}
+
+// numbers is a histogram and how it is drawn.
+type numbers struct {
+	file, title, x, y string
+	of                *Histogram
+	ticks             plot.Ticker
+	unit              func(float64) string
+}
+
+func (s *Stats) numbers() []numbers {
+	size := func(x float64) string { return strings.ReplaceAll(shortNumber(x), "k", " k") + "B" }
+	const pictures, captions = "pictures", "captions"
+	return []numbers{
+		{"side", "Size of pictures", "shortest side, pixels", pictures, &s.Side, logTicks{shortNumber}, shortNumber},
+		{"aspect", "Aspect of pictures", "width by height", pictures, &s.Aspect, logTicks{shortNumber}, shortNumber},
+		{"bytes", "Size of image files", "bytes", pictures, &s.Bytes, logTicks{size}, size},
+		{"words", "Length of captions", "words", captions, &s.Words, whole{}, shortNumber},
+		{"tokens", "Length of captions in tokens", "tokens, start and end included", captions, &s.Tokens, whole{}, shortNumber},
+		{"per-image", "Captions of a picture", "captions", pictures, &s.PerRow, whole{}, shortNumber},
+	}
+}
+
 // draw makes all drawings that the statistics have numbers for.
 func (s *Stats) draw() []drawing {
 	var all []drawing
 	add := func(file, title, text string, p *plot.Plot, height vg.Length) {
 		all = append(all, drawing{file, title, text, p, height})
 	}
-	histogram := func(file, title, x string, h *Histogram, ticks plot.Ticker, unit func(float64) string) *plot.Plot {
+	for _, n := range s.numbers() {
+		h := n.of
 		if h.N == 0 || h.Min == h.Max { // notes says it in words
-			return nil
+			continue
 		}
-		y := "pictures"
-		if h.N == s.Captions && h != &s.PerRow {
-			y = "captions"
+		p := plotHistogram(h, n.x, n.y, n.ticks)
+		text := fmt.Sprintf("half below %s, 95 %% below %s; from %s to %s", n.unit(h.Quantile(0.5)), n.unit(h.Quantile(0.95)), n.unit(h.Min), n.unit(h.Max))
+		if h == &s.Tokens && s.Context > 0 {
+			text += s.markContext(p)
 		}
-		p := plotHistogram(h, x, y, ticks)
-		text := fmt.Sprintf("half below %s, 95 %% below %s; from %s to %s", unit(h.Quantile(0.5)), unit(h.Quantile(0.95)), unit(h.Min), unit(h.Max))
-		add(file, title, text, p, plotHeight)
-		return p
+		add(n.file, n.title, text, p, plotHeight)
 	}
-	size := func(x float64) string { return strings.ReplaceAll(shortNumber(x), "k", " k") + "B" }
-	histogram("side", "Size of pictures", "shortest side, pixels", &s.Side, logTicks{shortNumber}, shortNumber)
-	histogram("aspect", "Aspect of pictures", "width by height", &s.Aspect, logTicks{shortNumber}, shortNumber)
-	histogram("bytes", "Size of image files", "bytes", &s.Bytes, logTicks{size}, size)
-	histogram("words", "Length of captions", "words", &s.Words, counts{}, shortNumber)
-	if p := histogram("tokens", "Length of captions in tokens", "tokens, start and end included", &s.Tokens, counts{}, shortNumber); p != nil && s.Context > 0 {
-		if float64(s.Context) < 1.5*p.X.Max {
-			p.X.Max = max(p.X.Max, float64(s.Context)+1)
-			markAt(p, float64(s.Context), "context")
-		}
-		all[len(all)-1].text += fmt.Sprintf("; %s of %s do not fit into a context of %d", shortNumber(float64(s.Cut)), shortNumber(float64(s.Captions)), s.Context)
-	}
-	histogram("per-image", "Captions of a picture", "captions", &s.PerRow, counts{}, shortNumber)
 	s.drawCounts(add)
 	return all
+}
+
+// markContext shows where a model's context ends, if that is near, and says what does not fit.
+func (s *Stats) markContext(p *plot.Plot) string {
+	if float64(s.Context) < 1.5*p.X.Max {
+		p.X.Max = max(p.X.Max, float64(s.Context)+1)
+		markAt(p, float64(s.Context), "context")
+	}
+	return fmt.Sprintf("; %s of %s do not fit into a context of %d", shortNumber(float64(s.Cut)), shortNumber(float64(s.Captions)), s.Context)
 }
 
 func (s *Stats) drawCounts(add func(file, title, text string, p *plot.Plot, height vg.Length)) {

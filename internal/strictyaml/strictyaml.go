@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/token"
 
 	"tandem/internal/fault"
 )
@@ -21,6 +22,13 @@ type Map = map[string]any
 func Decode(name string, data []byte, v any) error {
 	if err := yaml.UnmarshalWithOptions(data, v, yaml.Strict()); err != nil {
 		return explain(name, err, v)
+	}
+	var tree any
+	if err := yaml.Unmarshal(data, &tree); err != nil {
+		return explain(name, err, v)
+	}
+	if err := checkWhole("", tree, reflect.TypeOf(v)); err != nil {
+		return fault.Userf("%s: %w", name, err)
 	}
 	return nil
 }
@@ -99,11 +107,40 @@ func explain(name string, err error, v any) error {
 		}
 		return fault.Userf("%s", message)
 	}
+	var mismatch *yaml.TypeError
+	if errors.As(err, &mismatch) && mismatch.Token != nil {
+		return fault.Userf("%s: %s%q is not %s", place(name, mismatch.Token.Position.Line), keyOf(mismatch.Token), mismatch.Token.Value, wanted(mismatch.DstType))
+	}
 	var at yaml.Error
 	if errors.As(err, &at) && at.GetToken() != nil {
 		return fault.Userf("%s: %s", place(name, at.GetToken().Position.Line), at.GetMessage())
 	}
 	return fault.Userf("%s: %s", name, firstLine(err))
+}
+
+// keyOf is the key that a value's token belongs to, as "key: ", or "" if the value stands elsewhere.
+func keyOf(value *token.Token) string {
+	if colon := value.Prev; colon != nil && colon.Type == token.MappingValueType && colon.Prev != nil {
+		return colon.Prev.Value + ": "
+	}
+	return ""
+}
+
+// wanted says in plain words what a type takes.
+func wanted(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "a group of keys"
+	case reflect.String:
+		return "text"
+	}
+	return "a whole number"
 }
 
 // place is file and line; a flag's value has no lines.
@@ -154,11 +191,16 @@ func collectKeys(t reflect.Type, seen map[reflect.Type]bool, keys map[string]boo
 	}
 }
 
-// nearest is the candidate with the smallest edit distance, or "" if none is near.
+// nearest is the candidate with the smallest edit distance, or "" if none is near. A word cut short or continued is as near
+// as one wrong letter.
 func nearest(word string, candidates []string) string {
 	best, bestDistance := "", 1+len(word)/2
 	for _, c := range candidates {
-		if d := editDistance(word, c); d < bestDistance {
+		d := editDistance(word, c)
+		if len(c) > 1 && (strings.HasPrefix(word, c) || strings.HasPrefix(c, word)) {
+			d = min(d, 1)
+		}
+		if d < bestDistance {
 			best, bestDistance = c, d
 		}
 	}

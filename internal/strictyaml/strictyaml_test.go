@@ -22,7 +22,8 @@ func TestBadDocuments(t *testing.T) {
 	tests := []struct{ name, doc, want string }{
 		{"unknown key", "name: x\noptim:\n  wramup: 5\n", `a.yaml:3: unknown key "wramup" (did you mean "warmup"?)`},
 		{"unknown, nothing near", "zzzzzz: 5\n", `a.yaml:1: unknown key "zzzzzz"`},
-		{"wrong type", "name: x\noptim:\n  lr: fast\n", `a.yaml:3: cannot unmarshal`},
+		{"fraction", "name: x\noptim:\n  weights: [1, 0.5]\n", "a.yaml: optim.weights[1]: 0.5 is not a whole number"},
+		{"wrong type", "name: x\noptim:\n  lr: fast\n", `a.yaml:3: lr: "fast" is not a number`},
 		{"not yaml", "name: [1, 2\n", `a.yaml:`},
 		{"twice", "name: x\nname: y\n", `a.yaml:2:`},
 		{"scalar for mapping", "optim: 5\n", `a.yaml:1:`},

@@ -120,8 +120,8 @@ func (c *Classifier) Similarities(dst []float32, image []float32) {
 	}
 }
 
-// Softmax turns similarities into probabilities at a temperature.
-func Softmax(similarities []float32, scale float64) []float64 {
+// Softmax turns similarities into probabilities at a temperature: exp(scale·s) over their sum.
+func Softmax[T float32 | float64](similarities []T, scale float64) []float64 {
 	if len(similarities) == 0 {
 		return nil
 	}
