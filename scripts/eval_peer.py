@@ -80,7 +80,8 @@ def peers(x):
     positive[torch.arange(len(similarity)), owner] = True
     for name, s, rel in (("text_to_image", similarity, positive), ("image_to_text", similarity.T, positive.T)):
         q = torch.arange(s.shape[0]).repeat_interleave(s.shape[1])
-        flat = (s.reshape(-1), rel.reshape(-1))
+        # torchmetrics takes scores for probabilities and drops relevant candidates at or below 0: shift them.
+        flat = (s.reshape(-1) / 2 + 1, rel.reshape(-1))
         for at in (1, 5, 10):
             out[f"torchmetrics/{name}_R@{at}"] = RetrievalHitRate(top_k=at)(*flat, indexes=q).item()
             out[f"clip_benchmark/{name}_R@{at}"] = (recall_at_k(s, rel, at) > 0).double().mean().item()
