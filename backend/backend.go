@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/gomlx/go-xla/installer"
 	"github.com/gomlx/go-xla/pjrt"
 
+	"tandem/backend/execcache"
 	"tandem/backend/hostmem"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
@@ -45,6 +48,9 @@ type Options struct {
 	// hostmem), for the rest of the process. For training and long evaluations; it holds the memory of a step's
 	// temporaries while nothing is computed.
 	KeepMemory bool
+	// KeepCompiled keeps compiled programs in the user's cache directory (see package execcache): the next start of the same
+	// configuration need not compile. TANDEM_CACHE=off turns it off, a path moves it.
+	KeepCompiled bool
 }
 
 // Info describes an open backend.
@@ -160,10 +166,32 @@ func openXLA(ctx context.Context, opts Options, f *finder, platform string) (*Ba
 		return nil, err
 	}
 	b, err := openPlugin(path, platform, opts.Devices)
+	if err == nil && opts.KeepCompiled {
+		keepCompiled(path)
+	}
 	if err == nil && platform == "cpu" && opts.KeepMemory {
 		b.Info.KeepsMemory = hostmem.Enable(0) == nil // without it everything works, only slower
 	}
 	return b, err
+}
+
+// CacheEnv names the environment variable with the directory of compiled programs, or "off".
+const CacheEnv = "TANDEM_CACHE"
+
+// keepCompiled turns the cache on where it can be had; without it everything works, only starting takes longer.
+func keepCompiled(plugin string) {
+	dir := os.Getenv(CacheEnv)
+	if dir == "off" {
+		return
+	}
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return
+		}
+		dir = filepath.Join(cache, "tandem", "compiled")
+	}
+	_ = execcache.Enable(plugin, dir) // a plugin or platform without it compiles every time
 }
 
 func openPlugin(path, platform string, devices int) (*Backend, error) {

@@ -212,6 +212,10 @@ func (e Experiment) Validate() error {
 		return fmt.Errorf("tokenizer.vocab %d and model.text.vocab %d differ", e.Tokenizer.Vocab, e.Model.Text.Vocab)
 	case e.Data.Image.Size != e.Model.Vision.ImageSize:
 		return fmt.Errorf("data.image.size %d and model.vision.image_size %d differ", e.Data.Image.Size, e.Model.Vision.ImageSize)
+	case e.Train.Chunk > 0 && e.Data.Batch%e.Train.Chunk != 0:
+		return fmt.Errorf("train.chunk %d does not divide data.batch %d", e.Train.Chunk, e.Data.Batch)
+	case e.Train.Chunk > 0 && e.Model.Vision.Kind == model.ResNet:
+		return fmt.Errorf("train.chunk does not go with model.vision.kind resnet: its batch norm sees the whole batch")
 	case e.Loss.Name == loss.SigLIP && e.Model.LogitBiasInit == nil:
 		return fmt.Errorf("loss.name siglip needs model.logit_bias_init (SigLIP's is -10)")
 	}
@@ -237,10 +241,11 @@ func firstError(checks ...func() error) error {
 	return nil
 }
 
-// free lists the keys that may change between a run and its resumption: they change no weight.
+// free lists the keys that may change between a run and its resumption: they change no weight beyond rounding.
 var free = []string{
 	"base", "name", "eval.hook", "eval.final",
 	"train.save_every", "train.eval_every", "train.keep", "train.keep_every", "train.max_bad_steps", "train.norms",
+	"train.chunk", "train.rematerialise", "loss.block",
 	"data.workers", "data.prefetch", "data.cache.bytes",
 }
 

@@ -131,6 +131,15 @@ func (s *Session) classifier(ctx context.Context, classes []Class, templates []s
 	return c, err
 }
 
+// classOf writes an identifier such as "smileys-emotion" or "polar_bear" as words; a name with spaces is words already.
+func classOf(name string) Class {
+	class := Class{Name: name}
+	if words := strings.NewReplacer("-", " ", "_", " ").Replace(name); words != name && !strings.Contains(name, " ") {
+		class.Words = []string{words}
+	}
+	return class
+}
+
 // classesOf are the task's classes, or the distinct values of its label column in order.
 func classesOf(task Task, e *Embedded) ([]Class, error) {
 	classes := task.Classes

@@ -30,6 +30,9 @@ type Config struct {
 	Duplicates string `yaml:"duplicates" json:"duplicates"`
 	// LabelSmoothing spreads this share of each row's target over all columns.
 	LabelSmoothing float64 `yaml:"label_smoothing,omitempty" json:"label_smoothing,omitempty"`
+	// Block computes the loss for this many images at a time, so that the [B, B] matrix of similarities never exists: the
+	// result is the same. 0 computes it at once.
+	Block int `yaml:"block,omitempty" json:"block,omitempty"`
 }
 
 // WithDefaults fills the fields that zero leaves open.
@@ -52,6 +55,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("loss.duplicates %q is unknown: use ignore, mask or positive", c.Duplicates)
 	case c.LabelSmoothing < 0 || c.LabelSmoothing >= 1:
 		return fmt.Errorf("loss.label_smoothing must lie in [0, 1), not %g", c.LabelSmoothing)
+	case c.Block < 0:
+		return fmt.Errorf("loss.block must not be negative: %d", c.Block)
 	case c.Name == SigLIP && c.LabelSmoothing != 0:
 		return fmt.Errorf("loss.label_smoothing does not go with siglip")
 	}
@@ -68,6 +73,10 @@ type Batch struct {
 
 // Compute is the loss of a batch, a scalar.
 func (c Config) Compute(b Batch) *Node {
+	if batch := b.Images.Shape().Dim(0); c.BlockRows(batch) < batch {
+		value, gradients := c.ComputeBlocked(b)
+		return withGradients(value, b, gradients)
+	}
 	logits := Mul(Dot(b.Images, b.Texts).General([]int{1}, nil, []int{1}, nil), b.Scale) // [B images, B texts]
 	if b.Bias != nil {
 		logits = Add(logits, b.Bias)

@@ -168,14 +168,16 @@ func TestAgainstFloat64(t *testing.T) {
 				if c.Validate() != nil {
 					continue // siglip takes no smoothing
 				}
-				t.Run(fmt.Sprintf("%s/%s/%g", name, duplicates, smoothing), func(t *testing.T) { checkLoss(t, c) })
+				for _, c.Block = range []int{0, 1, 5} { // 8 rows at once, one by one, 5 and 3
+					t.Run(fmt.Sprintf("%s/%s/%g/%d", name, duplicates, smoothing, c.Block), func(t *testing.T) { checkLoss(t, c) })
+				}
 			}
 		}
 	}
 }
 
 func checkLoss(t *testing.T, c Config) {
-	r := randomReference(c, 7, 5, 42)
+	r := randomReference(c, 8, 5, 42)
 	exec, err := NewExec(backendtest.Go(t), func(in []*Node) []*Node {
 		b := Batch{Images: in[0], Texts: in[1], Scale: in[2], Keys: in[4]}
 		by := []*Node{in[0], in[1], in[2]}
@@ -217,9 +219,10 @@ func checkLoss(t *testing.T, c Config) {
 // TestExtremeLogits: the loss stays finite where exp would overflow or underflow.
 func TestExtremeLogits(t *testing.T) {
 	for _, name := range []string{InfoNCE, SigLIP} {
-		for _, scale := range []float32{0, 100, 1e4} {
+		for i, scale := range []float32{0, 100, 1e4, 0, 100, 1e4} {
+			c := Config{Name: name, Block: i / 3}
 			exec, err := NewExec(backendtest.Go(t), func(images, texts, scale *Node) *Node {
-				return Config{Name: name}.WithDefaults().Compute(Batch{Images: images, Texts: texts, Scale: scale})
+				return c.WithDefaults().Compute(Batch{Images: images, Texts: texts, Scale: scale})
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -240,6 +243,7 @@ func TestValidate(t *testing.T) {
 		"loss.name":            {Name: "triplet", Duplicates: DuplicatesIgnore},
 		"loss.duplicates":      {Name: InfoNCE, Duplicates: "drop"},
 		"loss.label_smoothing": {Name: InfoNCE, Duplicates: DuplicatesIgnore, LabelSmoothing: 1},
+		"loss.block":           {Name: InfoNCE, Duplicates: DuplicatesIgnore, Block: -1},
 		"siglip":               {Name: SigLIP, Duplicates: DuplicatesIgnore, LabelSmoothing: 0.1},
 	} {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {

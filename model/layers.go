@@ -22,6 +22,10 @@ type Run struct {
 	DType dtypes.DType
 	// Rng is the state that patch dropout draws from, as graph.RNGStateFromSeed makes it.
 	Rng *Node
+	// PatchNoise is [B, patches] uniform random numbers for patch dropout; nil: drawn from Rng.
+	PatchNoise *Node
+	// AdapterDropout is the share of the inputs of low-rank adapters that training drops (AddAdapters).
+	AdapterDropout float64
 	// Rematerialise recomputes each block's inside during the backward pass instead of keeping it.
 	Rematerialise bool
 	// Trace, if set, is called with the output of each named module. Every row is then computed, also those of the
@@ -91,6 +95,11 @@ func linear(scope *gml.Scope, x *Node, out int) *Node {
 	return addBias(matMul(x, param(scope, x, "weight", in, out)), param(scope, x, "bias", out))
 }
 
+// adapted is linear with what an adapter adds, if the store has one for it.
+func (r *Run) adapted(scope *gml.Scope, x *Node, out int) *Node {
+	return r.adapt(scope, x, linear(scope, x, out), 0)
+}
+
 // addBias adds a vector [D] to every row of x [..., D].
 func addBias(x, bias *Node) *Node {
 	return Add(x, ExpandLeftToRank(bias, x.Rank()))
@@ -153,10 +162,10 @@ func nonlinearity(a Activation, x *Node) (y, slope *Node) {
 }
 
 // mlp is fc → activation → proj: [..., D] → [..., D].
-func mlp(scope *gml.Scope, x *Node, width int, a Activation) *Node {
+func mlp(scope *gml.Scope, x *Node, width int, a Activation, run *Run) *Node {
 	out := x.Shape().Dim(-1)
-	hidden := activate(a, linear(scope.In("fc"), x, width)) // [..., F]
-	return linear(scope.In("proj"), hidden, out)
+	hidden := activate(a, run.adapted(scope.In("fc"), x, width)) // [..., F]
+	return run.adapted(scope.In("proj"), hidden, out)
 }
 
 // block describes one pre-norm transformer block.
@@ -165,6 +174,7 @@ type block struct {
 	mlpWidth   int
 	activation Activation
 	epsilon    float64
+	run        *Run
 }
 
 // apply runs the block over every row: x [B, L, D] → [B, L, D]. mask, if not nil, is added to the scores [1|B, 1, L, L].
@@ -173,8 +183,8 @@ func (b block) apply(scope *gml.Scope, x, mask *Node) *Node {
 	width := x.Shape().Dim(-1)
 	normed := layerNorm(scope.In("ln_1"), x, b.epsilon)
 	attn := scope.In("attn")
-	qkv := linear(attn.In("qkv"), normed, 3*width) // [B, L, 3D]
-	x = Add(x, linear(attn.In("out"), selfAttention(qkv, mask, b.heads), width))
+	qkv := b.run.adapted(attn.In("qkv"), normed, 3*width) // [B, L, 3D]
+	x = Add(x, b.run.adapted(attn.In("out"), selfAttention(qkv, mask, b.heads), width))
 	return b.feedForward(scope, x)
 }
 
@@ -184,17 +194,21 @@ func (b block) apply(scope *gml.Scope, x, mask *Node) *Node {
 func (b block) applyToRow(scope *gml.Scope, x, row, mask *Node) *Node {
 	width := x.Shape().Dim(-1)
 	norm, attn := scope.In("ln_1"), scope.In("attn")
-	weight, bias := qkvParams(attn.In("qkv"), x, width)
-	kv := addBias(matMul(layerNorm(norm, x, b.epsilon), columns(weight, width, 3*width)), columns(bias, width, 3*width))
-	q := addBias(matMul(layerNorm(norm, row, b.epsilon), columns(weight, 0, width)), columns(bias, 0, width))
+	qkv := attn.In("qkv")
+	weight, bias := qkvParams(qkv, x, width)
+	project := func(x *Node, from, to int) *Node {
+		x = layerNorm(norm, x, b.epsilon)
+		return b.run.adapt(qkv, x, addBias(matMul(x, columns(weight, from, to)), columns(bias, from, to)), from)
+	}
+	kv, q := project(x, width, 3*width), project(row, 0, width)
 	k, v := columns(kv, 0, width), columns(kv, width, 2*width)
-	row = Add(row, linear(attn.In("out"), attention(q, k, v, mask, b.heads), width))
+	row = Add(row, b.run.adapted(attn.In("out"), attention(q, k, v, mask, b.heads), width))
 	return b.feedForward(scope, row)
 }
 
 func (b block) feedForward(scope *gml.Scope, x *Node) *Node {
 	normed := layerNorm(scope.In("ln_2"), x, b.epsilon)
-	return Add(x, mlp(scope.In("mlp"), normed, b.mlpWidth, b.activation))
+	return Add(x, mlp(scope.In("mlp"), normed, b.mlpWidth, b.activation, b.run))
 }
 
 func qkvParams(scope *gml.Scope, x *Node, width int) (weight, bias *Node) {

@@ -31,7 +31,7 @@ func (c Config) EncodeTexts(scope *gml.Scope, tokens *Node, run Run) *Node {
 // transformer returns the pooled row after the last norm: [B, D].
 func (t TextConfig) transformer(scope *gml.Scope, tokens *Node, run *Run) *Node {
 	x := t.embedTokens(scope, tokens, run) // [B, L, D]
-	b := block{t.Heads, t.MLPWidth, t.Activation, t.NormEpsilon}
+	b := block{t.Heads, t.MLPWidth, t.Activation, t.NormEpsilon, run}
 	last := t.pooledPosition(tokens) // [B]
 	if run.Trace != nil {
 		x = b.stack(scope, x, t.causalMask(x), t.Layers, run)

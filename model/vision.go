@@ -42,7 +42,7 @@ func normalisePixels(images *Node, v VisionConfig) *Node {
 // transformer is the vision transformer (Dosovitskiy et al., 2020) in CLIP's form.
 func (v VisionConfig) transformer(scope *gml.Scope, images *Node, embedDim int, run *Run) *Node {
 	x := v.embedPatches(scope, images, run) // [B, L, D]
-	b := block{v.Heads, v.MLPWidth, v.Activation, v.NormEpsilon}
+	b := block{v.Heads, v.MLPWidth, v.Activation, v.NormEpsilon, run}
 	layers := v.Layers
 	rowOnly := v.Pool == PoolClass && run.Trace == nil
 	if rowOnly {
@@ -109,7 +109,10 @@ func (v VisionConfig) dropPatches(x *Node, run *Run) *Node {
 	}
 	batch, patches := x.Shape().Dim(0), v.Grid()*v.Grid()
 	keep := max(1, int(float64(patches)*(1-v.PatchDropout)))
-	_, noise := RandomUniform(run.Rng, shapes.Make(dtypes.Float32, batch, patches))
+	noise := run.PatchNoise
+	if noise == nil {
+		_, noise = RandomUniform(run.Rng, shapes.Make(dtypes.Float32, batch, patches))
+	}
 	_, chosen := BottomK(noise, keep, -1) // [B, keep]
 	first := patches
 	kept := x
@@ -133,7 +136,7 @@ func (v VisionConfig) pool(scope *gml.Scope, x *Node, run *Run) *Node {
 	var pooled *Node
 	switch v.Pool {
 	case PoolMap:
-		pooled = v.mapPool(scope.In("pool"), x)
+		pooled = v.mapPool(scope.In("pool"), x, run)
 		run.trace("/visual/pool", pooled)
 	case PoolAvg:
 		if v.HasClassToken() {
@@ -151,7 +154,7 @@ func (v VisionConfig) pool(scope *gml.Scope, x *Node, run *Run) *Node {
 }
 
 // mapPool is SigLIP's head: a learned query attends to all rows, then a residual MLP. [B, L, D] → [B, D].
-func (v VisionConfig) mapPool(scope *gml.Scope, x *Node) *Node {
+func (v VisionConfig) mapPool(scope *gml.Scope, x *Node, run *Run) *Node {
 	batch, width := x.Shape().Dim(0), v.Width
 	attn := scope.In("attn")
 	probe := BroadcastToDims(InsertAxes(param(scope, x, "probe", 1, width), 0), batch, 1, width)
@@ -159,6 +162,6 @@ func (v VisionConfig) mapPool(scope *gml.Scope, x *Node) *Node {
 	kv := linear(attn.In("kv"), x, 2*width)
 	row := attention(q, columns(kv, 0, width), columns(kv, width, 2*width), nil, v.Heads)
 	row = linear(attn.In("out"), row, width)
-	row = Add(row, mlp(scope.In("mlp"), layerNorm(scope.In("ln"), row, v.NormEpsilon), v.MLPWidth, v.Activation))
+	row = Add(row, mlp(scope.In("mlp"), layerNorm(scope.In("ln"), row, v.NormEpsilon), v.MLPWidth, v.Activation, run))
 	return Squeeze(row, 1)
 }

@@ -98,6 +98,8 @@ type target struct {
 type ParamInfo struct {
 	Path string
 	Rank int
+	// AdapterOf is the path of the weight that the parameter is an adapter of; that path's rule decides.
+	AdapterOf string
 }
 
 // New binds an optimiser to the named parameters of store and adds its state there: two moments for each trainable
@@ -161,6 +163,15 @@ func (o *AdamW) NumTrainable() int {
 		n += t.variable.Shape().Size()
 	}
 	return n
+}
+
+// Paths are the paths of the parameters that get gradients, in the order of Trainable.
+func (o *AdamW) Paths() []string {
+	paths := make([]string, len(o.targets))
+	for i, t := range o.targets {
+		paths[i] = t.path
+	}
+	return paths
 }
 
 // Trainable are the graph values of the parameters that get gradients, in a fixed order.

@@ -64,7 +64,7 @@ func newTrainer(t *testing.T, c Config) *trainer {
 		if _, err := tr.store.CreateVariable("/"+path, randomTensor(r, dims...)); err != nil {
 			t.Fatal(err)
 		}
-		tr.infos = append(tr.infos, ParamInfo{path, len(dims)})
+		tr.infos = append(tr.infos, ParamInfo{Path: path, Rank: len(dims)})
 	}
 	var err error
 	if tr.adam, err = New(c, tr.store, tr.infos); err != nil {
@@ -195,7 +195,7 @@ func TestFrozenParametersGetNoState(t *testing.T) {
 
 func TestDecide(t *testing.T) {
 	zero := 0.0
-	params := []ParamInfo{{"visual/block_0/ln_1/gain", 1}, {"visual/block_0/attn/qkv/weight", 2}, {"visual/pos_embed", 2}, {"text/proj", 2}, {"logit_scale", 0}}
+	params := []ParamInfo{{Path: "visual/block_0/ln_1/gain", Rank: 1}, {Path: "visual/block_0/attn/qkv/weight", Rank: 2}, {Path: "visual/pos_embed", Rank: 2}, {Path: "text/proj", Rank: 2}, {Path: "logit_scale", Rank: 0}}
 	decisions, err := Decide([]Rule{
 		{Match: "visual/block_*/ln_*/**", LRMultiple: 2},
 		{Match: "visual/**", Frozen: true},
@@ -204,7 +204,8 @@ func TestDecide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Decision{{LRMultiple: 2}, {Frozen: true, LRMultiple: 1, Decay: 0.2}, {Frozen: true, LRMultiple: 1}, {LRMultiple: 1}, {LRMultiple: 1}}
+	want := []Decision{{LRMultiple: 2}, {Frozen: true, LRMultiple: 1, Decay: 0.2, Rule: 1}, {Frozen: true, LRMultiple: 1, Rule: 1},
+		{LRMultiple: 1, Rule: 2}, {LRMultiple: 1, Rule: -1}}
 	for i, w := range want {
 		if decisions[i] != w {
 			t.Errorf("%s: %+v, want %+v", params[i].Path, decisions[i], w)
@@ -215,13 +216,22 @@ func TestDecide(t *testing.T) {
 		"matches none":         {{Match: "audio/**"}},
 		"not a path pattern":   {{Match: "visual/[a"}},
 		"\"\"":                 {{}},
+		"says how to train":    {{Match: "visual/**", Frozen: true, LRMultiple: 2}},
 	} {
 		if _, err := Decide(rules, 0.2, params); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("rules %+v: error %v, want one with %q", rules, err, name)
 		}
 	}
+	adapter := ParamInfo{Path: "visual/block_0/attn/qkv/lora_a", Rank: 2, AdapterOf: "visual/block_0/attn/qkv/weight"}
+	decisions, err = Decide([]Rule{{Match: "visual/block_0/attn/*/weight", LoRA: true, LRMultiple: 3, Decay: &zero}}, 0.2, []ParamInfo{params[1], adapter})
+	if w := (Decision{Frozen: true, LoRA: true, LRMultiple: 3}); err != nil || decisions[0] != w {
+		t.Errorf("adapted weight: %+v, want %+v (%v)", decisions[0], w, err)
+	}
+	if w := (Decision{LRMultiple: 3}); decisions[1] != w {
+		t.Errorf("adapter: %+v, want %+v", decisions[1], w)
+	}
 	if _, err := New(Config{Rules: []Rule{{Match: "**", Frozen: true}}}.WithDefaults(), newTrainer(t, Config{}.WithDefaults()).store,
-		[]ParamInfo{{"a/weight", 2}}); err == nil || !strings.Contains(err.Error(), "nothing would be trained") {
+		[]ParamInfo{{Path: "a/weight", Rank: 2}}); err == nil || !strings.Contains(err.Error(), "nothing would be trained") {
 		t.Errorf("freezing everything: error %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package optim
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -17,13 +18,17 @@ type Rule struct {
 	LRMultiple float64 `yaml:"lr_multiple,omitempty" json:"lr_multiple,omitempty"`
 	// Decay replaces the weight decay; unset means the built-in rule's.
 	Decay *float64 `yaml:"decay,omitempty" json:"decay,omitempty"`
+	// LoRA freezes a linear layer's weight and trains a low-rank adapter beside it, at this rule's learning rate and decay.
+	LoRA bool `yaml:"lora,omitempty" json:"lora,omitempty"`
 }
 
 // Decision is what the rules say of one parameter.
 type Decision struct {
 	Frozen     bool
+	LoRA       bool // frozen, with an adapter beside it
 	LRMultiple float64
 	Decay      float64
+	Rule       int // the rule that decided, -1 for the built-in one
 }
 
 // noDecay is what is never decayed by default, besides every tensor of rank 0 or 1: the positional embeddings.
@@ -36,14 +41,21 @@ func Decide(rules []Rule, weightDecay float64, params []ParamInfo) ([]Decision, 
 		if r.Match == "" || !doublestar.ValidatePattern(r.Match) {
 			return nil, fmt.Errorf("optim.rules[%d].match %q is not a path pattern", i, r.Match)
 		}
+		if r.Frozen && (r.LoRA || r.LRMultiple != 0 || r.Decay != nil) {
+			return nil, fmt.Errorf("optim.rules[%d] (%s) is frozen and says how to train: leave one of the two out", i, r.Match)
+		}
 	}
 	used := make([]bool, len(rules))
 	decisions := make([]Decision, len(params))
 	for i, p := range params {
-		d := Decision{LRMultiple: 1, Decay: defaultDecay(p, weightDecay)}
-		if r := firstMatch(rules, p.Path); r >= 0 {
+		d := Decision{LRMultiple: 1, Decay: defaultDecay(p, weightDecay), Rule: -1}
+		if r := firstMatch(rules, cmp.Or(p.AdapterOf, p.Path)); r >= 0 {
 			used[r] = true
 			d = rules[r].apply(d)
+			d.Rule = r
+		}
+		if p.AdapterOf != "" {
+			d.Frozen, d.LoRA = !d.LoRA, false
 		}
 		decisions[i] = d
 	}
@@ -56,7 +68,7 @@ func Decide(rules []Rule, weightDecay float64, params []ParamInfo) ([]Decision, 
 }
 
 func (r Rule) apply(d Decision) Decision {
-	d.Frozen = r.Frozen
+	d.Frozen, d.LoRA = r.Frozen || r.LoRA, r.LoRA
 	if r.LRMultiple != 0 {
 		d.LRMultiple = r.LRMultiple
 	}

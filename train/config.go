@@ -19,6 +19,9 @@ type Config struct {
 	Precision string `yaml:"precision" json:"precision"`
 	// Rematerialise recomputes each transformer block in the backward pass: less memory, about a third more work.
 	Rematerialise bool `yaml:"rematerialise,omitempty" json:"rematerialise,omitempty"`
+	// Chunk keeps the activations of only this many pairs in memory at a time, so that data.batch may outgrow the memory:
+	// the same result for a second forward pass. It must divide data.batch. 0: the whole batch at once. See loss.block too.
+	Chunk int `yaml:"chunk,omitempty" json:"chunk,omitempty"`
 
 	// Norms logs the norms of parameters and updates too. Large models train a few per cent slower with it.
 	Norms bool `yaml:"norms,omitempty" json:"norms,omitempty"`
@@ -56,6 +59,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("train.length %s is a percentage of nothing: write steps, examples or epochs", c.Length)
 	case !slices.Contains([]string{"float32", "bfloat16"}, c.Precision):
 		return fmt.Errorf("train.precision %q is unknown: use float32 or bfloat16", c.Precision)
+	case c.Chunk < 0:
+		return fmt.Errorf("train.chunk must not be negative: %d", c.Chunk)
 	case c.Keep < 0:
 		return fmt.Errorf("train.keep must not be negative: %d", c.Keep)
 	case c.MaxBadSteps < 0:

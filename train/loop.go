@@ -60,6 +60,8 @@ type Trainer struct {
 	Export func(dir string) error
 	// Identity is the part of the configuration that must not change on resume, flattened to dotted keys.
 	Identity map[string]string
+	// Base names the model that training started from, for adapters.
+	Base string
 	// Versions of everything that can change a number.
 	Versions map[string]string
 

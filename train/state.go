@@ -46,7 +46,7 @@ func (t *Trainer) save() error {
 	state.Format, state.Total, state.Identity, state.Versions = stateFormat, t.Total, t.Identity, t.Versions
 	dir, err := t.Root.Save(state.Step, func(tmp string) error {
 		weights, moments := t.variables()
-		if err := checkpoints.WriteTensors(filepath.Join(tmp, checkpoints.WeightsName), weights); err != nil {
+		if err := t.writeWeights(tmp, weights); err != nil {
 			return err
 		}
 		if err := checkpoints.WriteTensors(filepath.Join(tmp, optimizerName), moments); err != nil {
@@ -66,9 +66,10 @@ func (t *Trainer) save() error {
 // variables are the tensors of a checkpoint: the model's, and the optimiser's state.
 func (t *Trainer) variables() (weights, moments []*gml.Variable) {
 	for v := range t.Stepper.Store().IterVariables() {
-		if strings.HasPrefix(v.Path(), "/"+optim.StateScope) {
+		switch {
+		case strings.HasPrefix(v.Path(), "/"+optim.StateScope):
 			moments = append(moments, v)
-		} else {
+		case !strings.HasPrefix(v.Path(), "/"+sumScope):
 			weights = append(weights, v)
 		}
 	}
@@ -99,7 +100,7 @@ func (t *Trainer) Restore(dir string, state State) error {
 			dir, strings.Join(diff, "; "))
 	}
 	weights, moments := t.variables()
-	if err := checkpoints.ReadTensors(filepath.Join(dir, checkpoints.WeightsName), weights); err != nil {
+	if err := t.readWeights(dir, weights); err != nil {
 		return err
 	}
 	if err := checkpoints.ReadTensors(filepath.Join(dir, optimizerName), moments); err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/distributed"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -28,14 +29,26 @@ type Stepper struct {
 	Rematerialise bool
 	// Norms adds the norms of parameters and updates to the metrics; it costs passes over memory.
 	Norms bool
+	// AdapterDropout is the share of the inputs of low-rank adapters that a step drops.
+	AdapterDropout float64
+
+	// Devices is the number of devices that share each batch; 0 means one. The result is that of one device.
+	Devices int
+	// Chunk, if not 0, keeps the activations of only this many pairs in memory at a time (chunked.go). The result is that
+	// of the whole batch.
+	Chunk int
 
 	store   *gml.Store
 	adam    *optim.AdamW
-	exec    *gml.Exec
 	buffers []*gml.Variable // state that the forward pass changes: batch norm's
 
-	compiled    map[int]bool // text lengths
+	once    *runner // the whole step; nil with Chunk
+	chunked *chunked
+	noise   *runner // draws patch dropout's random numbers; nil without
+	mesh    *distributed.DeviceMesh
+
 	compileTime time.Duration
+	buildTime   time.Duration // of compileTime, what went into building graphs
 }
 
 // Input is one batch in host memory. Its slices may be reused once Step has returned.
@@ -69,17 +82,36 @@ func NewStepper(backend compute.Backend, store *gml.Store, s Stepper) (*Stepper,
 		}
 		infos = append(infos, optim.ParamInfo{Path: p.Path, Rank: len(p.Dims)})
 	}
+	infos = append(infos, adapterInfos(s.Model, store)...)
 	var err error
 	if s.adam, err = optim.New(s.Optim, store, infos); err != nil {
 		return nil, err
 	}
 	s.store = store
-	s.compiled = map[int]bool{}
-	if s.exec, err = gml.NewExec(backend, store, s.graph); err != nil {
+	if err := s.prepare(backend); err != nil {
 		return nil, err
 	}
-	s.exec.WithName("train step").SetMaxCache(-1)
 	return &s, nil
+}
+
+// prepare sets up the graphs.
+func (s *Stepper) prepare(backend compute.Backend) (err error) {
+	if err := s.checkMode(); err != nil {
+		return err
+	}
+	if s.Model.Vision.PatchDropout > 0 {
+		if s.noise, err = s.newNoise(backend); err != nil {
+			return err
+		}
+	}
+	if s.Chunk > 0 {
+		s.chunked, err = s.newChunked(backend)
+		return err
+	}
+	s.once, err = s.newRunner(backend, "training step", func(scope *gml.Scope, in []*Node) []*Node {
+		return []*Node{s.graph(scope, in[0], in[1], in[2], in[3], in[4], in[5])}
+	}, split, split, whole, whole, whole, split)
+	return err
 }
 
 // Store holds the weights and the optimiser's state.
@@ -89,12 +121,11 @@ func (s *Stepper) Store() *gml.Store { return s.store }
 func (s *Stepper) NumTrainable() int { return s.adam.NumTrainable() }
 
 // graph is the whole step. Legend: B batch, S image side, L text length, E embedding.
-func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng *Node) *Node {
+func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng, noise *Node) *Node {
+	defer s.building()()
 	g := images.Graph()
 	before := valuesOf(s.buffers, g)
-	run := model.Run{Training: true, DType: s.DType, Rng: rng, Rematerialise: s.Rematerialise}
-	imagesBE := model.L2Normalise(s.Model.EncodeImages(scope, images, run))
-	textsBE := model.L2Normalise(s.Model.EncodeTexts(scope, tokens, run))
+	imagesBE, textsBE := s.encode(scope, images, tokens, rng, noise)
 	scale, bias := s.Model.Temperature(scope, g)
 	value := s.Loss.Compute(loss.Batch{Images: imagesBE, Texts: textsBE, Scale: scale, Bias: bias, Keys: keys})
 
@@ -102,7 +133,18 @@ func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng *Node
 	health := s.adam.Update(value, hyper, gradients, s.Norms)
 	keepUnlessFinite(s.buffers, before, health.Finite)
 	clampTemperature(scope, g)
-	outputs := []*Node{value, scale, Accuracy(imagesBE, textsBE), health.GradientNorm, ConvertDType(health.Finite, dtypes.Float32)}
+	return s.report(value, scale, Accuracy(imagesBE, textsBE, s.Loss.Block), health)
+}
+
+// building returns a function that adds the time since to the time spent building graphs.
+func (s *Stepper) building() func() {
+	began := time.Now()
+	return func() { s.buildTime += time.Since(began) }
+}
+
+// report packs what a step returns; readMetrics unpacks it.
+func (s *Stepper) report(value, scale, accuracy *Node, health optim.Health) *Node {
+	outputs := []*Node{value, scale, accuracy, health.GradientNorm, ConvertDType(health.Finite, dtypes.Float32)}
 	if s.Norms {
 		outputs = append(outputs, health.ParameterNorm, health.UpdateNorm)
 	}
@@ -127,38 +169,59 @@ func keepUnlessFinite(variables []*gml.Variable, before []*Node, finite *Node) {
 // clampTemperature keeps logit_scale within [0, ln 100] after the update.
 func clampTemperature(scope *gml.Scope, g *Graph) {
 	v := scope.GetVariable("logit_scale")
+	if !v.Trainable {
+		return
+	}
 	v.SetNodeValue(ClipScalar(v.NodeValue(g), 0, model.MaxLogitScale))
 }
 
-// Accuracy is the share of images whose own text is the nearest of the batch.
-func Accuracy(images, texts *Node) *Node {
+// Accuracy is the share of images whose own text is the nearest of the batch, computed for block images at a time (0: all).
+func Accuracy(images, texts *Node, block int) *Node {
 	batch := images.Shape().Dim(0)
-	similarity := Dot(images, texts).General([]int{1}, nil, []int{1}, nil)
-	nearest := ArgMax(similarity, -1, dtypes.Int32)
+	if block == 0 {
+		block = batch
+	}
+	var nearest []*Node
+	for first := 0; first < batch; first += block {
+		rows := SliceAxis(images, 0, AxisRange(first, min(first+block, batch)))
+		similarity := Dot(rows, texts).General([]int{1}, nil, []int{1}, nil)
+		nearest = append(nearest, ArgMax(similarity, -1, dtypes.Int32))
+	}
 	own := Iota(images.Graph(), shapes.Make(dtypes.Int32, batch), 0)
-	return ReduceAllMean(ConvertDType(Equal(nearest, own), dtypes.Float32))
+	return ReduceAllMean(ConvertDType(Equal(Concatenate(nearest, 0), own), dtypes.Float32))
 }
 
 // Step runs step number step (from 0) of a curve on a batch and waits for it. seed feeds patch dropout. An error leaves
 // the weights in an unknown state: reload them from a checkpoint.
 func (s *Stepper) Step(in Input, curve optim.Curve, step, seed int64) (Metrics, error) {
-	args, err := s.arguments(in, curve, step, seed)
+	b, err := s.newBatch(in, curve, step, seed)
 	if err != nil {
 		return Metrics{}, err
 	}
-	length := args[1].(*tensors.Tensor).Shape().Dim(1)
-	if !s.compiled[length] {
-		if err := s.compile(length, args); err != nil {
-			return Metrics{}, err
-		}
+	var report *tensors.Tensor
+	if s.chunked != nil {
+		report, err = s.chunked.step(b)
+	} else {
+		report, err = s.stepAtOnce(b)
 	}
-	outputs, err := s.exec.Call(args...)
 	if err != nil {
 		return Metrics{}, fmt.Errorf("step %d: %w", step, err)
 	}
-	defer outputs[0].FinalizeAll()
-	var m Metrics
-	err = tensors.ConstFlatData(outputs[0], func(v []float32) {
+	defer report.FinalizeAll()
+	return s.readMetrics(report)
+}
+
+func (s *Stepper) stepAtOnce(b *batch) (*tensors.Tensor, error) {
+	images, tokens := b.inputs(0, b.size)
+	outputs, err := s.once.call(images, tokens, b.keys, b.hyper, b.rng, b.noiseOf(0, b.size))
+	if err != nil {
+		return nil, err
+	}
+	return outputs[0], nil
+}
+
+func (s *Stepper) readMetrics(report *tensors.Tensor) (m Metrics, err error) {
+	err = tensors.ConstFlatData(report, func(v []float32) {
 		m = Metrics{
 			Loss: Float(v[0]), Scale: Float(v[1]), Accuracy: Float(v[2]), GradientNorm: Float(v[3]), Finite: v[4] == 1,
 		}
@@ -169,20 +232,6 @@ func (s *Stepper) Step(in Input, curve optim.Curve, step, seed int64) (Metrics, 
 	return m, err
 }
 
-func (s *Stepper) compile(length int, args []any) error {
-	began := time.Now()
-	inputShapes := make([]shapes.Shape, len(args))
-	for i, a := range args {
-		inputShapes[i] = a.(*tensors.Tensor).Shape()
-	}
-	if _, err := s.exec.Compile(inputShapes...); err != nil {
-		return fmt.Errorf("compile the training step: %w", err)
-	}
-	s.compiled[length] = true
-	s.compileTime += time.Since(began)
-	return nil
-}
-
 // TakeCompileTime returns the time spent compiling since it was last asked.
 func (s *Stepper) TakeCompileTime() time.Duration {
 	d := s.compileTime
@@ -190,49 +239,5 @@ func (s *Stepper) TakeCompileTime() time.Duration {
 	return d
 }
 
-// arguments are the graph's inputs as tensors: images, tokens cut to a compiled length, keys, hyper, rng.
-func (s *Stepper) arguments(in Input, curve optim.Curve, step, seed int64) ([]any, error) {
-	side, context := s.Model.Vision.ImageSize, s.Model.Text.Context
-	batch := len(in.Images) / (side * side * 3)
-	if batch == 0 || len(in.Images) != batch*side*side*3 || len(in.Tokens) != batch*context {
-		return nil, fmt.Errorf("batch of %d pixel bytes and %d tokens does not fit %d×%d images and context %d",
-			len(in.Images), len(in.Tokens), side, side, context)
-	}
-	rng, err := RNGStateFromSeed(seed)
-	if err != nil {
-		return nil, err
-	}
-	keys := in.Keys
-	if keys == nil {
-		keys = distinct(batch)
-	}
-	length := s.Model.Text.CutLength(in.Longest)
-	hyper := s.Optim.Hyper(curve, step)
-	return []any{
-		tensors.FromFlatDataAndDimensions(in.Images, batch, side, side, 3),
-		tensors.FromFlatDataAndDimensions(cutTokens(in.Tokens, context, length), batch, length),
-		tensors.FromFlatDataAndDimensions(keys, batch),
-		tensors.FromFlatDataAndDimensions(hyper[:], len(hyper)),
-		rng,
-	}, nil
-}
-
-func distinct(n int) []int32 {
-	keys := make([]int32, n)
-	for i := range keys {
-		keys[i] = int32(i)
-	}
-	return keys
-}
-
-// cutTokens keeps the first length columns of rows of context tokens.
-func cutTokens(tokens []int32, context, length int) []int32 {
-	if length == context {
-		return tokens
-	}
-	cut := make([]int32, 0, len(tokens)/context*length)
-	for row := 0; row < len(tokens); row += context {
-		cut = append(cut, tokens[row:row+length]...)
-	}
-	return cut
-}
+// BuildTime is the time spent building graphs so far; TakeCompileTime counts it too.
+func (s *Stepper) BuildTime() time.Duration { return s.buildTime }

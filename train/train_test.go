@@ -131,8 +131,8 @@ func hashes(t *testing.T, dir string, step int64) map[string]string {
 			sums[f.Name] = f.SHA256
 		}
 	}
-	if len(sums) != 2 {
-		t.Fatalf("checkpoint holds %v, want weights and moments", sums)
+	if len(sums) != 3 {
+		t.Fatalf("checkpoint holds %v, want weights, their average and moments", sums)
 	}
 	return sums
 }

@@ -73,6 +73,7 @@ func (s *session) newStepper() (*train.Stepper, error) {
 	}
 	return train.NewStepper(s.backend.Backend, store, train.Stepper{
 		Model: e.Model.Config, Loss: e.Loss, Optim: e.Optim, DType: e.Train.DType(), Rematerialise: e.Train.Rematerialise, Norms: e.Train.Norms,
+		Chunk: e.Train.Chunk, Devices: s.options.devices,
 	})
 }
 

@@ -38,6 +38,7 @@ type options struct {
 	saveEvery int64
 	set       assignments
 	backend   string
+	devices   int
 	offline   bool
 	verbose   bool
 }
@@ -75,6 +76,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.Int64Var(&o.saveEvery, "save-every", 0, "save a checkpoint every `N` steps")
 	flags.Var(&o.set, "set", "change a setting: `path=value`, for example optim.lr=1e-3 (repeatable)")
 	flags.StringVar(&o.backend, "backend", "auto", "auto, xla:cpu, xla:cuda, xla:tpu or go")
+	flags.IntVar(&o.devices, "devices", 1, "share each batch among `N` devices; the result is that of one")
 	flags.BoolVar(&o.offline, "offline", false, "never download anything")
 	flags.BoolVar(&o.verbose, "v", false, "print errors with everything known about them")
 	flags.Usage = func() {
@@ -99,6 +101,8 @@ func check(o options, rest []string) error {
 		return fmt.Errorf("-config is missing: use one of %s, or a YAML file", strings.Join(configs.Names(), ", "))
 	case o.steps < 0:
 		return fmt.Errorf("-steps %d is negative", o.steps)
+	case o.devices < 1:
+		return fmt.Errorf("-devices %d: use at least one", o.devices)
 	case o.saveEvery < 0:
 		return fmt.Errorf("-save-every %d is negative", o.saveEvery)
 	}
@@ -119,6 +123,9 @@ func resumeCommand(o options) string {
 	}
 	if o.backend != "auto" {
 		parts = append(parts, "-backend", o.backend)
+	}
+	if o.devices > 1 {
+		parts = append(parts, "-devices", fmt.Sprint(o.devices))
 	}
 	return strings.Join(append(parts, "-resume"), " ")
 }

@@ -60,10 +60,13 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 	if err := s.findState(); err != nil {
 		return err
 	}
-	if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, KeepMemory: true}); err != nil {
+	if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, Devices: o.devices, KeepMemory: true, KeepCompiled: true}); err != nil {
 		return err
 	}
 	p.Linef("%s", s.backend.Info)
+	if batch := s.experiment.Data.Batch; batch%o.devices != 0 {
+		return fault.Userf("-devices %d does not divide data.batch %d", o.devices, batch)
+	}
 	for _, prepare := range []func(context.Context) error{s.prepareData, s.prepareTokenizer, s.openLoader} {
 		if err := prepare(ctx); err != nil {
 			return err
