@@ -160,15 +160,6 @@ func classesOf(task Task, e *Embedded) ([]Class, error) {
 	return classes, nil
 }
 
-// classOf writes an identifier such as "smileys-emotion" or "polar_bear" as words; a name with spaces is words already.
-func classOf(name string) Class {
-	class := Class{Name: name}
-	if words := strings.NewReplacer("-", " ", "_", " ").Replace(name); words != name && !strings.Contains(name, " ") {
-		class.Words = []string{words}
-	}
-	return class
-}
-
 func hashOf(parts ...any) string {
 	h := sha256.New()
 	for _, p := range parts {

@@ -157,6 +157,10 @@ func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, erro
 			return nil, err
 		}
 		for _, task := range tasks {
+			if task.Probe != "" { // generated
+				runs = append(runs, taskRun{task, nil})
+				continue
+			}
 			location := task.Data
 			if location == s.experiment.Dataset.Name {
 				location = s.experiment.Data.Sources[0].Shards
@@ -188,12 +192,13 @@ func (s *session) hooks(ctx context.Context, every int64) ([]train.Hook, error) 
 			}
 		}
 		values := map[string]float64{}
+		evaluation := eval.NewSession(encoder, eval.Options{}) // the weights have changed: nothing is kept from the last time
 		for _, r := range runs {
-			result, err := eval.Run(ctx, encoder, r.task, r.set)
+			result, err := evaluation.Run(ctx, r.task, r.set)
 			if err != nil {
 				return nil, err
 			}
-			headline := result.Ordered()[0]
+			headline := result.Headline()
 			values[r.task.Name+" "+headline.Name] = headline.Value
 		}
 		return values, nil
@@ -226,8 +231,9 @@ func (s *session) report(ctx context.Context) error {
 		"parameters": fmt.Sprintf("%.1f M", float64(s.experiment.Model.NumParams())/1e6),
 	}}
 	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
+	evaluation := eval.NewSession(encoder, eval.Options{Pictures: true, Doubt: true})
 	for _, r := range runs {
-		result, err := eval.Run(ctx, encoder, r.task, r.set)
+		result, err := evaluation.Run(ctx, r.task, r.set)
 		if err != nil {
 			task.Fail()
 			return err
