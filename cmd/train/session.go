@@ -96,7 +96,12 @@ func (s *session) claimDir() (unlock func(), err error) {
 	if !ok {
 		return nil, fault.Userf("%s is in use by another training", s.dir)
 	}
-	return func() { lock.Unlock() }, nil
+	return func() {
+		if entries, err := os.ReadDir(s.dir); err == nil && len(entries) == 1 { // nothing came of it: leave no trace
+			os.RemoveAll(s.dir)
+		}
+		lock.Unlock()
+	}, nil
 }
 
 func (s *session) root() checkpoints.Root {

@@ -105,7 +105,7 @@ func TestExampleContent(t *testing.T) {
 	if diff := cmp.Diff(want, keycap.Labels); diff != "" {
 		t.Errorf("labels differ (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"keycap 1", "an emoji of keycap 1", "keycap 1, keycap", "symbols: keycap 1"}, keycap.Captions); diff != "" {
+	if diff := cmp.Diff([]string{"keycap 1", "an emoji of keycap 1", "keycap 1, keycap", "symbols: keycap 1", "symbols, keycap"}, keycap.Captions); diff != "" {
 		t.Errorf("captions differ (-want +got):\n%s", diff)
 	}
 	img, err := png.Decode(bytes.NewReader(keycap.Image))

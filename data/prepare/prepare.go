@@ -69,7 +69,7 @@ func (s ShapesConfig) source() shapes.Config {
 }
 
 // version changes when a builder would write other shards for the same Config, so that old directories are not reused.
-const version = 2
+const version = 3
 
 // Options say where and how.
 type Options struct {

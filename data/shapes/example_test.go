@@ -21,8 +21,8 @@ func ExampleSource_At() {
 	}
 	// Output:
 	// shapes/train/00012345
-	//   a gray crescent right of an orange cross
-	//   an orange cross left of a gray crescent
-	//   a gray crescent and an orange cross
-	//   the crescent is gray and right of the orange cross
+	//   a blue square right of a green ring
+	//   a green ring left of a blue square
+	//   a blue square and a green ring
+	//   the square is blue and right of the green ring
 }

@@ -3,7 +3,7 @@ package shapes
 // unit is the radius in which shapes are described: a point (x, y) with x to the right and y down, both within ±unit.
 const unit = 256
 
-var shapeNames = []string{"circle", "square", "triangle", "star", "cross", "ring", "heart", "crescent"}
+var shapeNames = []string{"circle", "square", "triangle", "star", "cross", "ring"}
 
 // inside tells for each shape, in the order of shapeNames, whether a point lies in it. Integers only: floating point
 // may be contracted differently from machine to machine, and a single pixel would change the picture's hash.
@@ -14,20 +14,11 @@ var inside = []func(x, y int64) bool{
 	polygon(0, -256, 62, -85, 243, -79, 101, 33, 150, 207, 0, 106, -150, 207, -101, 33, -243, -79, -62, -85),
 	func(x, y int64) bool { return min(abs(x), abs(y)) <= 82 && max(abs(x), abs(y)) <= 248 },
 	func(x, y int64) bool { return disc(x, y, unit) && !disc(x, y, 148) },
-	heart,
-	func(x, y int64) bool { return disc(x-53, y, unit) && !disc(x-171, y-20, 208) }, // moved to centre its box
 }
 
 func abs(x int64) int64 { return max(x, -x) }
 
 func disc(x, y, r int64) bool { return x*x+y*y <= r*r }
-
-// heart is the curve (x²+y²−1)³ = x²y³, stretched to fill the unit circle.
-func heart(x, y int64) bool {
-	x, y = x*9/8, -(y-20)*9/8
-	d := x*x + y*y - unit*unit
-	return d*d*d <= unit*x*x*y*y*y
-}
 
 // polygon returns the test for a simple polygon given as x, y, x, y, … (the crossing rule, without division).
 func polygon(vertices ...int64) func(x, y int64) bool {

@@ -73,8 +73,8 @@ func TestGolden(t *testing.T) {
 		config Config
 		want   string
 	}{
-		{Config{Train: 200, Test: 50, HeldOut: 50}, "67369c90d5559aa8e05f41893e0590113f6e3338e9967d8db2ffd49f5623a02f"},
-		{Config{Seed: 7, Size: 96, Train: 50}, "e3ddf2b88ad9397bd7d2578ae43a1fd6f1d3d8c2b28e7f6a38315029a774dd75"},
+		{Config{Train: 200, Test: 50, HeldOut: 50}, "d71fae34edf53031a030aa9c43bee1d74cda7f17754ac545b9af51147d4fc300"},
+		{Config{Seed: 7, Size: 96, Train: 50}, "ad946445d83ffcdab0ddb8090229f6aa75a699138cba569aeb95789718f97d19"},
 	}
 	for _, test := range tests {
 		hash := sha256.New()
@@ -224,6 +224,9 @@ func TestCaptionsAreTrueAndDistinct(t *testing.T) {
 			t.Fatalf("%s: captions %q: want four or more, all different", e.Key, e.Captions)
 		}
 		for _, caption := range e.Captions {
+			if strings.HasSuffix(caption, " objects") && e.Labels["kind"] == KindMany {
+				continue // only the number
+			}
 			if !strings.Contains(caption, e.Labels["colour"]) || !strings.Contains(caption, e.Labels["shape"]) {
 				t.Errorf("%s: caption %q does not name a %s %s", e.Key, caption, e.Labels["colour"], e.Labels["shape"])
 			}

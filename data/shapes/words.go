@@ -40,7 +40,7 @@ const minContrast = 130
 var sizeNames = []string{"small", "medium", "large"}
 
 // sizeRange holds the least and greatest radius of each size in 64ths of the picture's side.
-var sizeRange = [][2]int{{11, 12}, {15, 17}, {20, 23}}
+var sizeRange = [][2]int{{10, 11}, {14, 16}, {18, 20}}
 
 // Where there are several objects they must leave each other room.
 var (
