@@ -127,7 +127,7 @@ func (f *classifyFlags) classifier(ctx context.Context, c *common, stderr io.Wri
 
 // checkRule refuses a rule of another model and warns where other labels or templates make it a guess.
 func (f *classifyFlags) checkRule(m *embed.Model, rule *zeroshot.Rule, labels []string, stderr io.Writer) error {
-	fingerprint, err := modelFingerprint(m.Dir)
+	fingerprint, err := modelFingerprint(m)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (f *classifyFlags) probeClassifier(c *common) (classifyFunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := modelFingerprint(m.Dir)
+	fingerprint, err := modelFingerprint(m)
 	if err != nil {
 		return nil, err
 	}

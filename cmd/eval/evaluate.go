@@ -108,7 +108,7 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := modelFingerprint(m.Dir)
+	fingerprint, err := modelFingerprint(m)
 	if err != nil {
 		return nil, err
 	}

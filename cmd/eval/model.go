@@ -1,14 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"tandem/checkpoints"
 	"tandem/embed"
@@ -26,38 +25,61 @@ func describe(m *embed.Model) map[string]string {
 	return facts
 }
 
-// modelFingerprint is a hash over the files that make a model: weights, configuration with preprocessing, tokenizer. The
-// state of a training beside them is no part of it. A directory's manifest knows the files' hashes already.
-func modelFingerprint(dir string) (string, error) {
-	sums := map[string]string{}
-	var manifest checkpoints.Manifest
-	if checkpoints.ReadJSON(filepath.Join(dir, checkpoints.ManifestName), &manifest) == nil {
-		for _, f := range manifest.Files {
-			sums[f.Name] = f.SHA256
-		}
-	}
-	entries, err := os.ReadDir(dir)
+// modelFingerprint is a hash over what makes a model: weights, configuration with preprocessing, tokenizer. The state of
+// a training beside them is no part of it. A checkpoint's manifest knows the files' hashes already; of a foreign model
+// every file counts, and of one that is not on disk its name does.
+func modelFingerprint(m *embed.Model) (string, error) {
+	h := sha256.New()
+	fmt.Fprintln(h, "tokenizer", m.Tokenizer.Fingerprint())
+	names, sums, err := modelFiles(m.Dir)
 	if err != nil {
 		return "", err
 	}
-	var names []string
-	for _, e := range entries {
-		if !e.IsDir() && (e.Name() == checkpoints.WeightsName || e.Name() == checkpoints.ModelName || strings.HasPrefix(e.Name(), "tokenizer") || strings.HasPrefix(e.Name(), "vocab")) {
-			names = append(names, e.Name())
-		}
+	if len(names) == 0 {
+		fmt.Fprintln(h, m.Dir, m.Source)
 	}
-	slices.Sort(names)
-	h := sha256.New()
 	for _, name := range names {
-		sum := sums[name]
+		sum := sums[filepath.Base(name)]
 		if sum == "" {
-			if sum, err = hashFile(filepath.Join(dir, name)); err != nil {
+			if sum, err = hashFile(name); err != nil {
 				return "", err
 			}
 		}
-		fmt.Fprintln(h, name, sum)
+		fmt.Fprintln(h, filepath.Base(name), sum)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// modelFiles lists the files of the model at path, with the hashes that are known.
+func modelFiles(path string) (names []string, sums map[string]string, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, nil // a name of the hub
+	}
+	if !info.IsDir() {
+		return []string{path}, nil, nil
+	}
+	own := map[string]bool{}
+	if m, _, err := checkpoints.ReadModelFile(path); err == nil {
+		own = map[string]bool{checkpoints.ModelName: true, cmp.Or(m.Weights, checkpoints.WeightsName): true}
+		sums = map[string]string{}
+		var manifest checkpoints.Manifest
+		if checkpoints.ReadJSON(filepath.Join(path, checkpoints.ManifestName), &manifest) == nil {
+			for _, f := range manifest.Files {
+				sums[f.Name] = f.SHA256
+			}
+		}
+	}
+	entries, err := os.ReadDir(path) // sorted
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		if !e.IsDir() && (len(own) == 0 || own[e.Name()]) {
+			names = append(names, filepath.Join(path, e.Name()))
+		}
+	}
+	return names, sums, nil
 }
 
 func hashFile(path string) (string, error) {

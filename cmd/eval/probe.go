@@ -151,7 +151,7 @@ func (f *probeFlags) run(ctx context.Context, c *common, p *progress.Reporter, o
 
 // embed encodes both splits and the classes.
 func (f *probeFlags) embed(ctx context.Context, c *common, m *embed.Model, p *progress.Reporter, opener *opener, t openTask) (train, test probe.Set, classifier *zeroshot.Classifier, model string, err error) {
-	fingerprint, err := modelFingerprint(m.Dir)
+	fingerprint, err := modelFingerprint(m)
 	if err != nil {
 		return train, test, nil, "", err
 	}

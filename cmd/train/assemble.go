@@ -204,6 +204,10 @@ func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, erro
 			return nil, err
 		}
 		for _, task := range tasks {
+			if task.Probe != "" { // generated
+				runs = append(runs, taskRun{task, nil})
+				continue
+			}
 			location := task.Data
 			switch {
 			case location == s.experiment.Dataset.Name:
@@ -239,12 +243,13 @@ func (s *session) hooks(ctx context.Context, every int64) ([]train.Hook, error) 
 			return nil, err
 		}
 		values := map[string]float64{}
+		evaluation := eval.NewSession(encoder, eval.Options{}) // the weights have changed: nothing is kept from the last time
 		for _, r := range runs {
-			result, err := eval.Run(ctx, encoder, r.task, r.set)
+			result, err := evaluation.Run(ctx, r.task, r.set)
 			if err != nil {
 				return nil, err
 			}
-			headline := result.Ordered()[0]
+			headline := result.Headline()
 			values[r.task.Name+" "+headline.Name] = headline.Value
 		}
 		return values, nil
@@ -297,8 +302,9 @@ func (s *session) report(ctx context.Context) error {
 		return err
 	}
 	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
+	evaluation := eval.NewSession(encoder, eval.Options{Pictures: true, Doubt: true})
 	for _, r := range runs {
-		result, err := eval.Run(ctx, encoder, r.task, r.set)
+		result, err := evaluation.Run(ctx, r.task, r.set)
 		if err != nil {
 			task.Fail()
 			return err

@@ -163,11 +163,15 @@ const (
 type search struct {
 	a, b          Matrix
 	rows, columns *thresholds
+	bands         int // of b to look at, for measurements; 0 is all
 }
 
 // run shares tiles' columns out to workers: a worker takes a band of b, packs it once, and passes over all of a.
 func (s *search) run() {
 	bands := (s.b.Len() + tileColumns - 1) / tileColumns
+	if s.bands > 0 {
+		bands = min(bands, s.bands)
+	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), max(1, bands)) {

@@ -1,0 +1,259 @@
+package eval
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tandem/eval/doubt"
+	"tandem/eval/record"
+)
+
+// countingEncoder counts what it is asked to encode.
+type countingEncoder struct {
+	fakeEncoder
+	images, texts *int
+}
+
+func (e countingEncoder) EncodeTexts(ctx context.Context, texts []string) ([][]float32, error) {
+	*e.texts += len(texts)
+	return e.fakeEncoder.EncodeTexts(ctx, texts)
+}
+
+func (e countingEncoder) EncodeImageSeq(ctx context.Context, images iter.Seq2[[]byte, error]) iter.Seq2[[]float32, error] {
+	return func(yield func([]float32, error) bool) {
+		for row, err := range e.fakeEncoder.EncodeImageSeq(ctx, images) {
+			*e.images++
+			if !yield(row, err) {
+				return
+			}
+		}
+	}
+}
+
+// markedSet has a fingerprint, so that it may be cached.
+type markedSet struct {
+	fakeSet
+	mark string
+}
+
+func (s markedSet) Fingerprint() string { return s.mark }
+
+// bigSet has n examples of each colour; every fifth is labelled with the next colour, and vendor and tone vary.
+func bigSet(n int) fakeSet {
+	var set fakeSet
+	for i := range 3 * n {
+		shown := i % 3
+		label := colours[shown]
+		if i%5 == 0 {
+			label = colours[(shown+1)%3]
+		}
+		e := example(fmt.Sprintf("e%03d", i), shown, label, "a "+colours[shown]+" thing")
+		e.Labels["vendor"], e.Labels["tone"], e.Labels["concept"] = []string{"x", "y"}[i/3%2], []string{"light", "dark"}[i%2], fmt.Sprint(i/6)
+		set = append(set, e)
+	}
+	return set
+}
+
+func colourTask() Task {
+	task := Task{Name: "colours", Data: "d", Split: "test", Label: "colour", Templates: []string{"a {} thing"}, Groups: []string{"vendor"}}
+	for _, name := range colours {
+		task.Classes = append(task.Classes, Class{Name: name})
+	}
+	return task
+}
+
+func counting() (countingEncoder, *int, *int) {
+	images, texts := 0, 0
+	return countingEncoder{fakeEncoder{10}, &images, &texts}, &images, &texts
+}
+
+// TestSessionEncodesOnce: two tasks on one set encode it once, a later session with the same cache not at all, and the
+// numbers are the same to the byte.
+func TestSessionEncodesOnce(t *testing.T) {
+	dir := t.TempDir()
+	set := markedSet{bigSet(30), "v1"}
+	run := func(model, mark string) (string, int, int) {
+		t.Helper()
+		enc, images, texts := counting()
+		s := NewSession(enc, Options{Cache: dir, Model: model, Doubt: true})
+		var report Report
+		for range 2 {
+			result, err := s.Run(context.Background(), colourTask(), markedSet{set.fakeSet, mark})
+			if err != nil {
+				t.Fatal(err)
+			}
+			report.Results = append(report.Results, result)
+		}
+		var b bytes.Buffer
+		report.WriteJSON(&b)
+		return b.String(), *images, *texts
+	}
+	first, images, texts := run("m1", "v1")
+	if images != 90 || texts != 3 {
+		t.Errorf("%d images and %d texts encoded, want 90 and 3", images, texts)
+	}
+	again, images, texts := run("m1", "v1")
+	if images != 0 || texts != 0 || again != first {
+		t.Errorf("%d images and %d texts encoded again; same report: %v", images, texts, again == first)
+	}
+	if _, images, _ := run("m2", "v1"); images != 90 {
+		t.Errorf("another model used the first one's embeddings: %d encoded", images)
+	}
+	if _, images, _ := run("m1", "v2"); images != 90 {
+		t.Errorf("other data used the first ones' embeddings: %d encoded", images)
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "*", "*.emb"))
+	for _, f := range files { // a damaged file is computed again
+		data, _ := os.ReadFile(f)
+		data[len(data)/2] ^= 1
+		os.WriteFile(f, data, 0o644)
+	}
+	repaired, images, _ := run("m1", "v1")
+	if len(files) == 0 || images != 90 || repaired != first {
+		t.Errorf("%d damaged files: %d images encoded, same report: %v", len(files), images, repaired == first)
+	}
+}
+
+// TestManifestNamesWhatChanged: other templates, another order of classes and a part of the data change the hash, and the
+// comparison says which.
+func TestManifestNamesWhatChanged(t *testing.T) {
+	run := func(change func(*Task, *fakeSet)) Result {
+		t.Helper()
+		task, set := colourTask(), bigSet(10)
+		change(&task, &set)
+		r, err := Run(context.Background(), fakeEncoder{10}, task, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	base := run(func(*Task, *fakeSet) {})
+	if again := run(func(task *Task, _ *fakeSet) { task.Name, task.Licence = "other", "MIT" }); again.Inputs.Hash != base.Inputs.Hash || again.Differences(base) != nil {
+		t.Errorf("a name changed the inputs: %v", again.Differences(base))
+	}
+	for want, change := range map[string]func(*Task, *fakeSet){
+		"templates: number 0":        func(task *Task, _ *fakeSet) { task.Templates = []string{"the {}"} },
+		"classes: another order":     func(task *Task, _ *fakeSet) { task.Classes[0], task.Classes[1] = task.Classes[1], task.Classes[0] },
+		"30 and 29 examples":         func(_ *Task, set *fakeSet) { *set = (*set)[:29] },
+		"other data":                 func(_ *Task, set *fakeSet) { (*set)[3].Image = picture(1) },
+		"task configuration: groups": func(task *Task, _ *fakeSet) { task.Groups = nil },
+	} {
+		other := run(change)
+		differences := strings.Join(base.Differences(other), "; ")
+		if other.Inputs.Hash == base.Inputs.Hash || !strings.Contains(differences, want) {
+			t.Errorf("%s: differences %q, same hash %v", want, differences, other.Inputs.Hash == base.Inputs.Hash)
+		}
+	}
+}
+
+// TestEverything runs a classification with doubt, out-of-set images, groups and counterfactual pairs, and checks that the
+// records hold what the numbers are made of.
+func TestEverything(t *testing.T) {
+	task := colourTask()
+	task.Classes = task.Classes[:2] // blue is unknown
+	task.Except = map[string][]string{"colour": {"blue"}}
+	task.Unknown = &Subset{Only: map[string][]string{"colour": {"blue"}}}
+	task.Doubt = &doubt.Config{Coverage: 0.9}
+	task.Counterfactual = &Counterfactual{Match: "concept", Attribute: "tone"}
+	result, err := NewSession(fakeEncoder{10}, Options{Doubt: true, Pictures: true}).Run(context.Background(), task, bigSet(60))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := result.Classification
+	if c.Doubt == nil || c.Doubt.UnknownN != 60 || len(c.Groups) != 1 || c.Counterfactual.Sets == 0 {
+		t.Fatalf("doubt %+v, groups %+v, pairs %+v", c.Doubt, c.Groups, c.Counterfactual)
+	}
+	hits, n, strangers := 0.0, 0, 0
+	for _, r := range c.Records {
+		switch {
+		case r.Skipped != "":
+		case r.Set == "unknown":
+			strangers++
+		default:
+			n++
+			hits += r.Score
+		}
+	}
+	if m := c.Metrics[Acc1]; strangers != 60 || n != m.N || hits/float64(n) != m.Value {
+		t.Errorf("records give %g of %d and %d strangers, the report %+v", hits/float64(n), n, strangers, m)
+	}
+	path := filepath.Join(t.TempDir(), "r.parquet")
+	if err := record.Write(path, c.Records); err != nil {
+		t.Fatal(err)
+	}
+	report := Report{Title: "all", Results: []Result{result}}
+	var page, words bytes.Buffer
+	if err := report.WriteHTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	if err := report.WriteBias(&words); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"<svg", "AUROC", "By vendor", "If only tone changes", "data:image/png"} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("page lacks %q", want)
+		}
+	}
+	for _, want := range []string{"Column `vendor`", "differ in `tone`", "of none of the classes", "no task of kind `selection`"} {
+		if !strings.Contains(words.String(), want) {
+			t.Errorf("bias.md lacks %q:\n%s", want, words.String())
+		}
+	}
+}
+
+func TestMultiLabelAndSelection(t *testing.T) {
+	set := fakeSet{example("a", 0, "red|green"), example("b", 1, "green"), example("c", 2, ""), example("d", 2, "blue | red")}
+	task := Task{Name: "m", Kind: MultiLabel, Data: "d", Label: "colour"}
+	r, err := Run(context.Background(), fakeEncoder{10}, task, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Red: a first, then b, c and d level: (1 + 2/4)/2. Green: b first, then the rest level: the same. Blue: c and d level.
+	const want = (0.75 + 0.75 + 0.5) / 3
+	if m := r.MultiLabel.Metrics[MAP]; m.N != 4 || m.Value < want-1e-6 || m.Value > want+1e-6 {
+		t.Errorf("mAP %+v, want %g", m, want)
+	}
+	pair := func(id, key string, shown int, caption string) Example {
+		e := example(id, shown, "", caption)
+		e.Labels["pair"], e.Labels["lie"] = key, "something "+colours[(shown+1)%3]
+		return e
+	}
+	pairs := fakeSet{pair("a", "1", 0, "red"), pair("b", "1", 1, "green"), pair("c", "2", 1, "red"), pair("d", "2", 2, "green"), pair("e", "3", 0, "red")}
+	p, err := Run(context.Background(), fakeEncoder{10}, Task{Name: "w", Kind: Selection, Data: "d", Pairs: "pair"}, pairs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := p.Selection.Metrics; m[GroupScore].N != 2 || m[GroupScore].Value != 0.5 || m[TextScore].Value != 0.5 || p.Selection.Skipped["1 examples of a pair"] != 1 {
+		t.Errorf("pairs %+v, skipped %v", m, p.Selection.Skipped)
+	}
+	lies, err := Run(context.Background(), fakeEncoder{10}, Task{Name: "s", Kind: Selection, Data: "d", Wrong: []string{"lie"}}, pairs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := lies.Selection.Metrics[Chosen]; m.N != 5 || m.Value != 3.0/5 || *m.Chance != 0.5 {
+		t.Errorf("chosen %+v, want 3 of 5", m)
+	}
+}
+
+func TestBadTasks(t *testing.T) {
+	for want, task := range map[string]Task{
+		"name is missing":     {Data: "d"},
+		"kind \"magic\"":      {Name: "t", Data: "d", Kind: "magic"},
+		"label is missing":    {Name: "t", Data: "d"},
+		"false_accept needs":  {Name: "t", Data: "d", Label: "c", Doubt: &doubt.Config{FalseAccept: 0.1}},
+		"score \"luck\"":      {Name: "t", Data: "d", Label: "c", Doubt: &doubt.Config{Score: "luck"}},
+		"a selection needs":   {Name: "t", Data: "d", Kind: Selection},
+		"association:":        {Name: "t", Data: "d", Kind: Association},
+		"match and attribute": {Name: "t", Data: "d", Label: "c", Counterfactual: &Counterfactual{Match: "x"}},
+	} {
+		if err := task.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
