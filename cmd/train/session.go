@@ -122,6 +122,9 @@ func (s *session) claimDir() (unlock func(), err error) {
 	return func() {
 		if entries, err := os.ReadDir(s.dir); err == nil && len(entries) == 1 { // nothing came of it: leave no trace
 			os.RemoveAll(s.dir)
+			if s.options.dir == "" {
+				os.Remove(filepath.Dir(s.dir)) // runs/, if nothing else is in it
+			}
 		}
 		lock.Unlock()
 	}, nil
