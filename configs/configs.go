@@ -248,6 +248,8 @@ func (e Experiment) Validate() error {
 	switch {
 	case e.Name == "":
 		return fmt.Errorf("name is missing")
+	case e.Init == "" && e.Model.EmbedDim == 0:
+		return fmt.Errorf("there is no model: start from one with -init RUN, a model directory or hf://organisation/name, or describe it under model")
 	case e.Tokenizer.Kind == TokenizerTrain && e.Tokenizer.Vocab < 600:
 		return fmt.Errorf("tokenizer.vocab is %d: a trained vocabulary needs at least 600, the bytes take 514", e.Tokenizer.Vocab)
 	case e.Tokenizer.Kind == TokenizerTrain && e.Tokenizer.Vocab != e.Model.Text.Vocab:
