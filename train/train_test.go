@@ -131,8 +131,8 @@ func hashes(t *testing.T, dir string, step int64) map[string]string {
 			sums[f.Name] = f.SHA256
 		}
 	}
-	if len(sums) != 3 {
-		t.Fatalf("checkpoint holds %v, want weights, their average and moments", sums)
+	if sums[checkpoints.WeightsName] == "" || sums[optimizerName] == "" {
+		t.Fatalf("checkpoint holds %v, want weights and moments at least", sums)
 	}
 	return sums
 }
