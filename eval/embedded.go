@@ -43,11 +43,6 @@ func (e *Embedded) Skipped() map[string]int {
 	return counts
 }
 
-func isImageError(err error) bool {
-	var bad ImageError
-	return errors.As(err, &bad)
-}
-
 // embedAll encodes a data set. The hash is of the set's fingerprint, or, of a set without one, of every byte.
 func embedAll(ctx context.Context, enc Encoder, set Dataset) (*Embedded, error) {
 	out := &Embedded{}

@@ -73,7 +73,9 @@ func TestAdapters(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				weight.MustSetValue(tensors.FromFlatDataAndDimensions(flat, weight.Shape().Dimensions...))
+				if err := weight.SetValue(tensors.FromFlatDataAndDimensions(flat, weight.Shape().Dimensions...)); err != nil {
+					t.Fatal(err)
+				}
 			}
 			want := features(t, backend, c, merged, Run{})
 			for i, got := range features(t, backend, c, store, Run{}) {

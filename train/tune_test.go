@@ -166,7 +166,9 @@ func TestAdaptersResumeAndMerge(t *testing.T) {
 	for _, p := range m.Params() {
 		v := base.GetVariable("/" + p.Path)
 		merged := adapters.Merge(p.Path, tensors.MustCopyFlatData[float32](v.MustValue()))
-		v.MustSetValue(tensors.FromFlatDataAndDimensions(merged, p.Dims...))
+		if err := v.SetValue(tensors.FromFlatDataAndDimensions(merged, p.Dims...)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	path := filepath.Join(t.TempDir(), "merged.safetensors")
 	if err := checkpoints.WriteTensors(path, variablesOf(base)); err != nil {

@@ -3,18 +3,14 @@ package shapes_test
 import (
 	"fmt"
 
+	"github.com/janpfeifer/must"
+
 	"tandem/data/shapes"
 )
 
 func ExampleSource_At() {
-	s, err := shapes.New(shapes.Config{Seed: 1})
-	if err != nil {
-		panic(err)
-	}
-	example, err := s.At("train", 12345)
-	if err != nil {
-		panic(err)
-	}
+	s := must.M1(shapes.New(shapes.Config{Seed: 1}))
+	example := must.M1(s.At("train", 12345))
 	fmt.Println(example.Key)
 	for _, caption := range example.Captions {
 		fmt.Println(" ", caption)

@@ -27,7 +27,9 @@ func TestInterpolate(t *testing.T) {
 		base, tuned, into := storeOf(t, m, 1), storeOf(t, m, 2), storeOf(t, m, 3)
 		for _, p := range m.Params() {
 			if p.Counter {
-				tuned.GetVariable("/" + p.Path).MustSetValue(tensors.FromScalar(int64(77)))
+				if err := tuned.GetVariable("/" + p.Path).SetValue(tensors.FromScalar(int64(77))); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		for alpha, same := range map[float64]*gml.Store{0: base, 1: tuned} {
