@@ -12,6 +12,8 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/core/tensors/dtensor"
 	gml "github.com/gomlx/gomlx/ml/model"
+
+	"tandem/backend"
 )
 
 // How an input or output of a graph lies on several devices.
@@ -38,8 +40,12 @@ type runner struct {
 type graphFunc = func(scope *gml.Scope, in []*Node) []*Node
 
 // newRunner prepares a graph function. Outputs are whole on every device.
-func (s *Stepper) newRunner(backend compute.Backend, name string, graph graphFunc, inputs ...layout) (*runner, error) {
-	exec, err := gml.NewExec(backend, s.store, graph)
+func (s *Stepper) newRunner(device compute.Backend, name string, graph graphFunc, inputs ...layout) (*runner, error) {
+	exec, err := gml.NewExec(device, s.store, func(scope *gml.Scope, in []*Node) []*Node {
+		outputs := graph(scope, in)
+		backend.UpdateInPlace(in[0].Graph(), s.store)
+		return outputs
+	})
 	if err != nil {
 		return nil, err
 	}
