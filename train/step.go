@@ -48,6 +48,7 @@ type Stepper struct {
 	chunked *chunked
 	noise   *runner // draws patch dropout's random numbers; nil without
 	mesh    *distributed.DeviceMesh
+	settled bool
 
 	compileTime time.Duration
 	buildTime   time.Duration // of compileTime, what went into building graphs

@@ -5,6 +5,9 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -76,6 +79,9 @@ static pjrt_error* cached(pjrt_compile_args* c) {
   }
   pjrt_error* error = compile(c);
   if (!error) store(c);
+#ifdef __GLIBC__
+  malloc_trim(0); // what the compiler used would stay with the process, beside what the program needs
+#endif
   return error;
 }
 
