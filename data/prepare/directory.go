@@ -1,0 +1,69 @@
+package prepare
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"tandem/data/build"
+	"tandem/data/ingest"
+	"tandem/data/shard"
+)
+
+// Directory returns where the shards of a location lie: a directory of pictures in folders of classes, tables, IDX pairs
+// or webdataset tars (CLIP_benchmark's layout too) becomes shards under the directory of prepared data, once for each
+// state of its files. A directory of shards, and what is no directory, is returned as it is.
+func Directory(ctx context.Context, location string, o Options) (string, error) {
+	info, err := os.Stat(location)
+	if err != nil || !info.IsDir() {
+		return location, nil
+	}
+	if _, err := os.Stat(filepath.Join(location, shard.ManifestName)); err == nil {
+		return location, nil
+	}
+	input, err := ingest.Open(location, ingest.Options{ClassDirs: true})
+	if err != nil {
+		return "", err
+	}
+	dir, err := o.directoryOf(location, input)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(dir, shard.ManifestName)); err == nil {
+		return dir, nil
+	}
+	report, err := build.Build(ctx, []ingest.Input{input}, build.Options{Out: dir, Progress: o.Progress})
+	if err != nil {
+		return "", err
+	}
+	return dir, report.Check()
+}
+
+// directoryOf names the shards of a directory by its place and the state of its files.
+func (o Options) directoryOf(location string, input ingest.Input) (string, error) {
+	root, err := o.root()
+	if err != nil {
+		return "", err
+	}
+	absolute, err := filepath.Abs(location)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, absolute)
+	for _, part := range input.Parts() {
+		fmt.Fprintln(h, part.Name, part.Stamp)
+	}
+	return filepath.Join(root, "tasks", hex.EncodeToString(h.Sum(nil))[:16], filepath.Base(absolute)), nil
+}
+
+// root is Root, or the default.
+func (o Options) root() (string, error) {
+	if o.Root != "" {
+		return o.Root, nil
+	}
+	return DefaultRoot()
+}
