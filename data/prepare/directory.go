@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -28,7 +29,7 @@ func Directory(ctx context.Context, location string, o Options) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	dir, err := o.directoryOf(location, input)
+	dir, err := o.directoryOf(location)
 	if err != nil {
 		return "", err
 	}
@@ -42,8 +43,8 @@ func Directory(ctx context.Context, location string, o Options) (string, error) 
 	return dir, report.Check()
 }
 
-// directoryOf names the shards of a directory by its place and the state of its files.
-func (o Options) directoryOf(location string, input ingest.Input) (string, error) {
+// directoryOf names the shards of a directory by its place and the names, sizes and times of all its files.
+func (o Options) directoryOf(location string) (string, error) {
 	root, err := o.root()
 	if err != nil {
 		return "", err
@@ -54,10 +55,17 @@ func (o Options) directoryOf(location string, input ingest.Input) (string, error
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, absolute)
-	for _, part := range input.Parts() {
-		fmt.Fprintln(h, part.Name, part.Stamp)
-	}
-	return filepath.Join(root, "tasks", hex.EncodeToString(h.Sum(nil))[:16], filepath.Base(absolute)), nil
+	err = filepath.WalkDir(absolute, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := os.Stat(path) // of the file behind a link
+		if err == nil {
+			fmt.Fprintf(h, "%q %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+		}
+		return nil // what cannot be read is reported when it is
+	})
+	return filepath.Join(root, "tasks", hex.EncodeToString(h.Sum(nil))[:16], filepath.Base(absolute)), err
 }
 
 // root is Root, or the default.
