@@ -117,11 +117,11 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 		return nil, err
 	}
 	report := &eval.Report{Title: "tandem evaluation", Model: describe(m), Manifest: &eval.Manifest{
-		Checkpoint: m.Dir, Model: fingerprint, Backend: c.backend, Seed: f.seed, Doubt: f.doubt, Versions: eval.Versions(),
+		Checkpoint: m.Dir, Model: fingerprint, Backend: c.backend, Devices: c.devices, Seed: f.seed, Doubt: f.doubt, Versions: eval.Versions(),
 	}}
 	encoder := &counted{Encoder: m}
 	session := eval.NewSession(encoder, eval.Options{
-		Cache: cache, Model: fingerprint + " " + c.backend, Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
+		Cache: cache, Model: c.embeddings(fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
 	})
 	for _, t := range tasks {
 		encoder.bar = p.Start(t.Task.Name, t.Size(), "images")

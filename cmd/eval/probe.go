@@ -160,7 +160,7 @@ func (f *probeFlags) embed(ctx context.Context, c *common, m *embed.Model, p *pr
 	if err != nil {
 		return train, test, nil, "", err
 	}
-	model = fingerprint + " " + c.backend
+	model = c.embeddings(fingerprint)
 	encoder := &counted{Encoder: m, bar: p.Start(t.Task.Name, -1, "images")}
 	session := eval.NewSession(encoder, eval.Options{Cache: cache, Model: model, Open: opener.Open, Seed: f.seed})
 	train, test, classifier, err = session.Labelled(ctx, t.Task, t.Set, eval.Subset{Split: f.train})

@@ -62,6 +62,7 @@ func again(ctx context.Context, c *common, old *eval.Report, stderr io.Writer) (
 	if c.backend == "auto" && old.Manifest.Backend != "" {
 		c.backend = old.Manifest.Backend
 	}
+	c.devices = max(1, c.devices, old.Manifest.Devices)
 	p := progress.New(stderr)
 	opener := &configs.Opener{Options: prepare.Options{Offline: c.offline, Progress: p}}
 	defer opener.Close()

@@ -248,7 +248,7 @@ func (s *session) currentEncoder() func() (*embed.Model, error) {
 			}
 			store = average
 		}
-		encoder, err = embed.New(s.model(), store, embed.WithBackend(s.backend.Backend))
+		encoder, err = embed.New(s.model(), store, embed.WithBackend(s.backend.Backend), embed.WithDevices(s.options.devices))
 		return encoder, err
 	}
 }

@@ -82,7 +82,7 @@ func (s *session) openEnds(ctx context.Context) (*ends, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.encoder, err = embed.New(s.model(), e.into, embed.WithBackend(s.backend.Backend))
+	e.encoder, err = embed.New(s.model(), e.into, embed.WithBackend(s.backend.Backend), embed.WithDevices(s.options.devices))
 	return e, err
 }
 
