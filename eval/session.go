@@ -102,6 +102,22 @@ func (s *Session) embed(ctx context.Context, set Dataset) (*Embedded, error) {
 	return e, nil
 }
 
+// labelled encodes a task's examples and its classes, and notes both in what the result was measured on.
+func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inputs) (*Embedded, *zeroshot.Classifier, error) {
+	e, err := s.embed(ctx, filter(set, task.subset()))
+	if err != nil {
+		return nil, nil, err
+	}
+	classes, err := classesOf(task, e)
+	if err != nil {
+		return nil, nil, err
+	}
+	in.saw(e)
+	in.Classes = hashOf(classes)
+	c, err := s.classifier(ctx, classes, task.Templates)
+	return e, c, err
+}
+
 // other opens and encodes a subset that a task names beside its own examples.
 func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subset) (*Embedded, error) {
 	subset = task.within(subset)
@@ -190,7 +206,7 @@ func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training
 	if c, err = s.classifier(ctx, classes, task.Templates); err != nil {
 		return train, test, nil, err
 	}
-	train, test = labelled(task, classes, other), labelled(task, classes, own)
+	train, test = probeSetOf(task, classes, other), probeSetOf(task, classes, own)
 	for _, side := range []probe.Set{train, test} {
 		if side.Len() == 0 {
 			return train, test, nil, fault.Userf("no example of split %q or %q has a class in column %q", training.Split, task.Split, task.Label)
@@ -199,7 +215,8 @@ func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training
 	return train, test, c, nil
 }
 
-func labelled(task Task, classes []Class, e *Embedded) probe.Set {
+// probeSetOf are the examples that have a class, as rows.
+func probeSetOf(task Task, classes []Class, e *Embedded) probe.Set {
 	index := map[string]int{}
 	out := probe.Set{}
 	for i, class := range classes {

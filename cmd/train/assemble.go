@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	gml "github.com/gomlx/gomlx/ml/model"
 
@@ -189,42 +188,14 @@ func ranks(keys []uint64) []int32 {
 	return numbers
 }
 
-// taskRun is an evaluation ready to run.
-type taskRun struct {
-	task eval.Task
-	set  *eval.Shards
-}
-
-// openTasks resolves references to tasks and opens their data. The recipe's own data set is known by its name.
-func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, error) {
-	var runs []taskRun
-	for _, ref := range refs {
-		tasks, err := configs.Tasks(ref)
-		if err != nil {
-			return nil, err
-		}
-		for _, task := range tasks {
-			if task.Probe != "" { // generated
-				runs = append(runs, taskRun{task, nil})
-				continue
-			}
-			location := task.Data
-			switch {
-			case location == s.experiment.Dataset.Name:
-				location = s.experiment.Data.Sources[0].Shards
-			case slices.Contains(prepare.Names(), location):
-				if location, err = prepare.Ensure(ctx, prepare.Config{Name: location}, prepare.Options{Offline: s.options.offline, Progress: s.progress}); err != nil {
-					return nil, fmt.Errorf("task %s: %w", task.Name, err)
-				}
-			}
-			set, err := eval.OpenShards(ctx, location, task.Split)
-			if err != nil {
-				return nil, fmt.Errorf("task %s: %w", task.Name, err)
-			}
-			runs = append(runs, taskRun{task, set})
-		}
+// openTasks resolves references to tasks and opens their data, until the session ends. The recipe's own data set is known
+// by its name.
+func (s *session) openTasks(ctx context.Context, refs []string) ([]configs.OpenTask, error) {
+	s.tasks.Options = prepare.Options{Offline: s.options.offline, Progress: s.progress}
+	if own := s.experiment.Dataset.Name; own != "" {
+		s.tasks.Own = map[string]string{own: s.experiment.Data.Sources[0].Shards}
 	}
-	return runs, nil
+	return s.tasks.Tasks(ctx, refs...)
 }
 
 // hooks are the evaluations during training.
@@ -243,14 +214,14 @@ func (s *session) hooks(ctx context.Context, every int64) ([]train.Hook, error) 
 			return nil, err
 		}
 		values := map[string]float64{}
-		evaluation := eval.NewSession(encoder, eval.Options{}) // the weights have changed: nothing is kept from the last time
+		evaluation := eval.NewSession(encoder, eval.Options{Open: s.tasks.Open}) // the weights have changed: nothing is kept from the last time
 		for _, r := range runs {
-			result, err := evaluation.Run(ctx, r.task, r.set)
+			result, err := evaluation.Run(ctx, r.Task, r.Set)
 			if err != nil {
 				return nil, err
 			}
 			headline := result.Headline()
-			values[r.task.Name+" "+headline.Name] = headline.Value
+			values[r.Task.Name+" "+headline.Name] = headline.Value
 		}
 		return values, nil
 	}
@@ -277,7 +248,7 @@ func (s *session) currentEncoder() func() (*embed.Model, error) {
 			}
 			store = average
 		}
-		encoder, err = embed.New(s.model(), store, embed.WithBackend(s.backend.Backend))
+		encoder, err = embed.New(s.model(), store, embed.WithBackend(s.backend.Backend), embed.WithDevices(s.options.devices))
 		return encoder, err
 	}
 }
@@ -302,9 +273,9 @@ func (s *session) report(ctx context.Context) error {
 		return err
 	}
 	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
-	evaluation := eval.NewSession(encoder, eval.Options{Pictures: true, Doubt: true})
+	evaluation := eval.NewSession(encoder, eval.Options{Open: s.tasks.Open, Pictures: true, Doubt: true})
 	for _, r := range runs {
-		result, err := evaluation.Run(ctx, r.task, r.set)
+		result, err := evaluation.Run(ctx, r.Task, r.Set)
 		if err != nil {
 			task.Fail()
 			return err

@@ -11,6 +11,7 @@ import (
 
 	"tandem/checkpoints"
 	"tandem/checkpoints/foreign"
+	"tandem/configs"
 	"tandem/embed"
 	"tandem/eval"
 	"tandem/internal/atomicfile"
@@ -81,7 +82,7 @@ func (s *session) openEnds(ctx context.Context) (*ends, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.encoder, err = embed.New(s.model(), e.into, embed.WithBackend(s.backend.Backend))
+	e.encoder, err = embed.New(s.model(), e.into, embed.WithBackend(s.backend.Backend), embed.WithDevices(s.options.devices))
 	return e, err
 }
 
@@ -119,11 +120,11 @@ func (s *session) finishTuning(ctx context.Context, report *eval.Report) (*embed
 }
 
 // sweep measures each α; without a sweep the two ends.
-func (s *session) sweep(ctx context.Context, e *ends, t *eval.Tuning, targets, guards []taskRun) error {
+func (s *session) sweep(ctx context.Context, e *ends, t *eval.Tuning, targets, guards []configs.OpenTask) error {
 	alphas, wise := []float64{0, 1}, s.experiment.Eval.Wise
 	if wise != nil {
 		alphas = wise.Alphas
-		t.Select = s.selection.run.task.Name
+		t.Select = s.selection.run.Task.Name
 	}
 	task := s.progress.Start("interpolating", int64(len(alphas)), "models")
 	var chosenBy []float64
@@ -148,7 +149,7 @@ func (s *session) sweep(ctx context.Context, e *ends, t *eval.Tuning, targets, g
 }
 
 // measure evaluates the model at one α.
-func (s *session) measure(ctx context.Context, e *ends, alpha float64, targets, guards []taskRun) (eval.AlphaPoint, error) {
+func (s *session) measure(ctx context.Context, e *ends, alpha float64, targets, guards []configs.OpenTask) (eval.AlphaPoint, error) {
 	p := eval.AlphaPoint{Alpha: alpha}
 	if err := tune.Interpolate(s.experiment.Model.Config, e.into, e.base, e.tuned, alpha); err != nil {
 		return p, err
@@ -161,23 +162,24 @@ func (s *session) measure(ctx context.Context, e *ends, alpha float64, targets, 
 		p.Select = &value
 	}
 	var err error
-	if p.Targets, err = headlines(ctx, e.encoder, targets); err != nil {
+	if p.Targets, err = s.headlines(ctx, e.encoder, targets); err != nil {
 		return p, err
 	}
-	p.Guards, err = headlines(ctx, e.encoder, guards)
+	p.Guards, err = s.headlines(ctx, e.encoder, guards)
 	return p, err
 }
 
 // headlines are the tasks' first metrics.
-func headlines(ctx context.Context, enc eval.Encoder, runs []taskRun) ([]eval.TaskValue, error) {
+func (s *session) headlines(ctx context.Context, enc eval.Encoder, runs []configs.OpenTask) ([]eval.TaskValue, error) {
 	var values []eval.TaskValue
+	evaluation := eval.NewSession(enc, eval.Options{Open: s.tasks.Open})
 	for _, r := range runs {
-		result, err := eval.Run(ctx, enc, r.task, r.set)
+		result, err := evaluation.Run(ctx, r.Task, r.Set)
 		if err != nil {
 			return nil, err
 		}
 		m := result.Ordered()[0]
-		values = append(values, eval.TaskValue{Task: r.task.Name, Metric: m.Name, Value: m.Value})
+		values = append(values, eval.TaskValue{Task: r.Task.Name, Metric: m.Name, Value: m.Value})
 	}
 	return values, nil
 }

@@ -50,7 +50,8 @@ type session struct {
 	stepper      *train.Stepper
 	rows         rowSources // computed before training
 	selection    *selection
-	trained      time.Duration // spent in the loop
+	tasks        configs.Opener // and their data
+	trained      time.Duration  // spent in the loop
 	warnings     []string
 
 	resumed    *train.State // where to go on, nil for a new run
@@ -67,6 +68,7 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	s := &session{options: o, experiment: experiment, dir: o.runDir(experiment.Name), progress: p, stdout: stdout}
+	defer func() { err = errors.Join(err, s.tasks.Close()) }()
 	if o.check {
 		if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, KeepMemory: true}); err != nil {
 			return err
