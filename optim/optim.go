@@ -250,13 +250,13 @@ func setIf(condition *Node, v *gml.Variable, next *Node) {
 // step sets the next moments of one parameter and returns the direction to subtract, decay included: the decoupled weight
 // decay of AdamW is scaled by the learning rate, as in PyTorch.
 //
-// The direction is computed from the moments as written (the barrier). XLA would otherwise compute them a second time from
-// the old ones, which could then not be overwritten.
+// The direction is computed from the moments as written: XLA would otherwise compute them a second time from the old
+// ones, which could then not be overwritten.
 func (o *AdamW) step(t target, grad, old, correction1, correction2, finite *Node) *Node {
 	c := o.config
 	setIf(finite, t.m, Add(MulScalar(t.m.NodeValue(grad), c.Beta1), MulScalar(grad, 1-c.Beta1)))
 	setIf(finite, t.v, Add(MulScalar(t.v.NodeValue(grad), c.Beta2), MulScalar(Square(grad), 1-c.Beta2)))
-	m, v := OptimizationBarrier(t.m.NodeValue(grad)), OptimizationBarrier(t.v.NodeValue(grad))
+	m, v := t.m.NodeValue(grad), t.v.NodeValue(grad)
 	direction := Div(Div(m, correction1), AddScalar(Sqrt(Div(v, correction2)), c.Epsilon))
 	if t.decay > 0 {
 		direction = Add(direction, MulScalar(old, t.decay))
@@ -273,10 +273,18 @@ func (o *AdamW) clipFactor(norm *Node) *Node {
 	return MinScalar(Div(limit, AddScalar(norm, 1e-6)), 1.0)
 }
 
+// sumOfSquares is the squared norm of all nodes together, each as the product of a vector with itself: XLA would otherwise
+// write the squares to memory before it sums them.
 func sumOfSquares(nodes []*Node) *Node {
-	total := ReduceAllSum(Square(nodes[0]))
-	for _, n := range nodes[1:] {
-		total = Add(total, ReduceAllSum(Square(n)))
+	var total *Node
+	for _, n := range nodes {
+		flat := Reshape(n, -1)
+		square := Dot(flat, flat).General([]int{0}, nil, []int{0}, nil)
+		if total == nil {
+			total = square
+		} else {
+			total = Add(total, square)
+		}
 	}
 	return total
 }
