@@ -2,6 +2,8 @@ package train
 
 import (
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
 
+	"tandem/backend"
 	"tandem/internal/sharding"
 )
 
@@ -28,20 +31,26 @@ type runner struct {
 	plan     *sharding.Plan
 	compiled map[string]bool
 	took     *time.Duration // adds up the time spent compiling
+	settle   func() error   // runs after a program was compiled
 }
 
 // graphFunc is what a runner runs; inputs and outputs by position.
 type graphFunc = func(scope *gml.Scope, in []*Node) []*Node
 
 // newRunner prepares a graph function. Outputs are whole on every device.
-func (s *Stepper) newRunner(backend compute.Backend, name string, graph graphFunc, inputs ...layout) (*runner, error) {
-	exec, err := gml.NewExec(backend, s.store, graph)
+func (s *Stepper) newRunner(device compute.Backend, name string, graph graphFunc, inputs ...layout) (*runner, error) {
+	exec, err := gml.NewExec(device, s.store, func(scope *gml.Scope, in []*Node) []*Node {
+		outputs := graph(scope, in)
+		backend.UpdateInPlace(in[0].Graph(), s.store)
+		return outputs
+	})
 	if err != nil {
 		return nil, err
 	}
 	exec.WithName(name).SetMaxCache(-1)
 	plan, err := sharding.Spread(exec, s.Devices, inputs...)
-	return &runner{exec: exec, plan: plan, compiled: map[string]bool{}, took: &s.compileTime}, err
+	settle := func() error { return s.settle(device) }
+	return &runner{exec: exec, plan: plan, compiled: map[string]bool{}, took: &s.compileTime, settle: settle}, err
 }
 
 // call runs the graph, compiling it first for new shapes. The caller frees the outputs.
@@ -80,5 +89,38 @@ func (r *runner) compile(args []*tensors.Tensor) error {
 	}
 	*r.took += time.Since(began)
 	r.compiled[key.String()] = true
+	return r.settle()
+}
+
+// settle moves the weights and the optimiser's state to the device before the first run, and gives the memory of the
+// copies in Go back: they would lie beside the step's for as long as the garbage collector sees no need.
+func (s *Stepper) settle(device compute.Backend) error {
+	if s.settled || s.Devices > 1 { // GoMLX moves the copies for several devices itself
+		return nil
+	}
+	s.settled = true
+	defer freeMemory()
+	moved := uintptr(0)
+	for v := range s.store.IterVariables() {
+		value, err := v.Value()
+		if err != nil {
+			return err
+		}
+		const shared = false // memory shared with Go cannot be donated: the first step would copy it
+		if err := value.MaterializeOnDevice(device, shared, 0); err != nil {
+			return fmt.Errorf("move %s to the device: %w", v.Path(), err)
+		}
+		value.FinalizeLocal()
+		if moved += uintptr(value.Shape().ByteSize()); moved > 256<<20 {
+			freeMemory()
+			moved = 0
+		}
+	}
 	return nil
+}
+
+// freeMemory gives unused memory back to the system. Tensors have finalizers, so that one collection is not enough.
+func freeMemory() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }

@@ -46,6 +46,7 @@ type Stepper struct {
 	once    *runner // the whole step; nil with Chunk
 	chunked *chunked
 	noise   *runner // draws patch dropout's random numbers; nil without
+	settled bool    // the weights are on the device
 
 	compileTime time.Duration
 	buildTime   time.Duration // of compileTime, what went into building graphs
