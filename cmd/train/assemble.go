@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -192,10 +193,11 @@ func ranks(keys []uint64) []int32 {
 // taskRun is an evaluation ready to run.
 type taskRun struct {
 	task eval.Task
-	set  *eval.Shards
+	set  eval.Dataset // nil where the task generates its pictures
 }
 
-// openTasks resolves references to tasks and opens their data. The recipe's own data set is known by its name.
+// openTasks resolves references to tasks and opens their data, until closeSets. The recipe's own data set is known by its
+// name.
 func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, error) {
 	var runs []taskRun
 	for _, ref := range refs {
@@ -221,10 +223,20 @@ func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, erro
 			if err != nil {
 				return nil, fmt.Errorf("task %s: %w", task.Name, err)
 			}
+			s.sets = append(s.sets, set)
 			runs = append(runs, taskRun{task, set})
 		}
 	}
 	return runs, nil
+}
+
+// closeSets closes the data of all tasks.
+func (s *session) closeSets() (err error) {
+	for _, set := range s.sets {
+		err = errors.Join(err, set.Close())
+	}
+	s.sets = nil
+	return err
 }
 
 // hooks are the evaluations during training.
