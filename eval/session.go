@@ -26,6 +26,8 @@ type Options struct {
 	Open func(ctx context.Context, data, split string) (Dataset, error)
 	// Doubt measures calibration, unknown rules and prediction sets of every classification.
 	Doubt bool
+	// Head answers in place of the text tower wherever a task's classes are the head's.
+	Head *zeroshot.Classifier
 	// Pictures fills the examples that the report shows with their images.
 	Pictures bool
 	// Seed of bootstrap draws, random splits and permutations.
@@ -120,6 +122,9 @@ func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subs
 
 // classifier encodes a task's classes, once for all tasks with the same classes and templates.
 func (s *Session) classifier(ctx context.Context, classes []Class, templates []string) (*zeroshot.Classifier, error) {
+	if headFits(s.o.Head, classes) {
+		return s.o.Head, nil
+	}
 	key := hashOf(classes, templates)
 	if c, ok := s.rows[key]; ok {
 		return c, nil
@@ -131,6 +136,11 @@ func (s *Session) classifier(ctx context.Context, classes []Class, templates []s
 	return c, err
 }
 
+// headFits reports whether a head tells exactly these classes apart.
+func headFits(head *zeroshot.Classifier, classes []Class) bool {
+	return head != nil && slices.EqualFunc(head.Classes, classes, func(a, b Class) bool { return a.Name == b.Name })
+}
+
 // classOf writes an identifier such as "smileys-emotion" or "polar_bear" as words; a name with spaces is words already.
 func classOf(name string) Class {
 	class := Class{Name: name}
@@ -138,6 +148,16 @@ func classOf(name string) Class {
 		class.Words = []string{words}
 	}
 	return class
+}
+
+// ClassesOf are the distinct labels in order, as classes.
+func ClassesOf(labels []string) (classes []Class) {
+	labels = slices.Clone(labels)
+	slices.Sort(labels)
+	for _, name := range slices.Compact(labels) {
+		classes = append(classes, classOf(name))
+	}
+	return classes
 }
 
 // classesOf are the task's classes, or the distinct values of its label column in order.
@@ -150,9 +170,7 @@ func classesOf(task Task, e *Embedded) ([]Class, error) {
 				names[name] = true
 			}
 		}
-		for _, name := range slices.Sorted(maps.Keys(names)) {
-			classes = append(classes, classOf(name))
-		}
+		classes = ClassesOf(slices.Collect(maps.Keys(names)))
 	}
 	if len(classes) < 2 {
 		return nil, fault.Userf("column %q has %d classes in split %q of %s: a classification needs two", task.Label, len(classes), task.Split, task.Data)

@@ -37,7 +37,7 @@ func (s *session) assemble(ctx context.Context) error {
 		total = max(total, stop)
 	}
 	t := &train.Trainer{
-		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader, &s.rows},
+		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader, &s.rows, s.head},
 		Rows: rows, Batch: batch, Total: total, Stop: stop, SaveEvery: e.Train.SaveEvery.ToSteps(batch, rows, total),
 		Root: s.root(), Export: s.model().Write, Identity: identity, Versions: s.versions(), Base: e.Init,
 	}
@@ -68,7 +68,7 @@ func (s *session) assemble(ctx context.Context) error {
 
 const metricsName = "metrics.jsonl"
 
-func (s *session) newStepper() (*train.Stepper, error) {
+func (s *session) newStepper(ctx context.Context) (*train.Stepper, error) {
 	e := s.experiment
 	store, err := s.firstWeights()
 	if err != nil {
@@ -80,6 +80,14 @@ func (s *session) newStepper() (*train.Stepper, error) {
 	step := train.Stepper{
 		Model: e.Model.Config, Loss: e.Loss, Optim: e.Optim, DType: e.Train.DType(), Rematerialise: e.Train.Rematerialise, Norms: e.Train.Norms,
 		Chunk: e.Train.Chunk, Devices: s.options.devices,
+	}
+	if n := e.Data.Negatives; n != nil {
+		step.Negatives = n.Count
+	}
+	if step.HasHead() {
+		if step.Head, err = s.prepareHead(ctx, store); err != nil {
+			return nil, err
+		}
 	}
 	if err := step.Tune(store, e.Tune, e.Train.Seed); err != nil {
 		return nil, fault.User(err)
@@ -112,7 +120,7 @@ func (s *session) addHooks(ctx context.Context, t *train.Trainer, every int64) (
 		t.SaveEvery = every
 	}
 	t.Root.Protected = s.selection.protects
-	t.Hooks = append(t.Hooks, s.selection.hook(every, s.currentEncoder()))
+	t.Hooks = append(t.Hooks, s.selection.hook(every, s.currentEncoder(), s.currentHead))
 	return nil
 }
 
@@ -151,6 +159,7 @@ func (s *session) writeConfig() error {
 type batches struct {
 	loader *data.Loader
 	rows   *rowSources
+	head   *classHead
 }
 
 // Next implements train.Batches.
@@ -163,7 +172,10 @@ func (b batches) Next(ctx context.Context) (train.Batch, error) {
 	if err != nil {
 		return train.Batch{}, err
 	}
-	input := train.Input{Images: batch.Images, Tokens: batch.Tokens, Keys: ranks(batch.Keys), Longest: batch.Longest}
+	input := train.Input{Images: batch.Images, Tokens: batch.Tokens, Keys: ranks(batch.Keys), Longest: batch.Longest, Negatives: batch.Negatives, NegativeMask: batch.NegativeMask}
+	if b.head != nil {
+		input.Keys = b.head.classesOf(batch.Rows)
+	}
 	if err := b.rows.fill(&input, batch); err != nil {
 		return train.Batch{}, err
 	}
@@ -255,7 +267,11 @@ func (s *session) hooks(ctx context.Context, every int64) ([]train.Hook, error) 
 			return nil, err
 		}
 		values := map[string]float64{}
-		evaluation := eval.NewSession(encoder, eval.Options{}) // the weights have changed: nothing is kept from the last time
+		head, err := s.currentHead()
+		if err != nil {
+			return nil, err
+		}
+		evaluation := eval.NewSession(encoder, eval.Options{Head: head}) // the weights have changed: nothing is kept from the last time
 		for _, r := range runs {
 			result, err := evaluation.Run(ctx, r.task, r.set)
 			if err != nil {
@@ -314,7 +330,7 @@ func (s *session) report(ctx context.Context) error {
 		return err
 	}
 	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
-	evaluation := eval.NewSession(encoder, eval.Options{Pictures: true, Doubt: true})
+	evaluation := eval.NewSession(encoder, eval.Options{Pictures: true, Doubt: true, Head: s.finalHead()})
 	for _, r := range runs {
 		result, err := evaluation.Run(ctx, r.task, r.set)
 		if err != nil {

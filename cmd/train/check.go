@@ -94,7 +94,7 @@ type probeResult struct {
 // probe runs a few steps and throws their result away.
 func (s *session) probe(ctx context.Context, stepper *train.Stepper, curve optim.Curve) (probeResult, error) {
 	p := probeResult{finite: true}
-	source := batches{loader: s.loader, rows: &s.rows}
+	source := batches{s.loader, &s.rows, s.head}
 	for step := range int64(measuredSteps) {
 		began := time.Now()
 		batch, err := source.Next(ctx)

@@ -99,7 +99,7 @@ func tokenKey(tokens []int32) string {
 
 // prepareStep builds the step, and computes the rows that it reads instead of images and captions.
 func (s *session) prepareStep(ctx context.Context) (err error) {
-	if s.stepper, err = s.newStepper(); err != nil {
+	if s.stepper, err = s.newStepper(ctx); err != nil {
 		return err
 	}
 	if err := s.prepareTeacher(ctx); err != nil {

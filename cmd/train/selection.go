@@ -14,6 +14,7 @@ import (
 	"tandem/eval"
 	"tandem/internal/atomicfile"
 	"tandem/internal/fault"
+	"tandem/internal/zeroshot"
 	"tandem/train"
 )
 
@@ -81,13 +82,17 @@ func (sel *selection) protects(step int64) bool {
 }
 
 // hook measures the metric; it ends the training when patience has run out.
-func (sel *selection) hook(every int64, encoder func() (*embed.Model, error)) train.Hook {
+func (sel *selection) hook(every int64, encoder func() (*embed.Model, error), head func() (*zeroshot.Classifier, error)) train.Hook {
 	return train.Hook{Name: "select", Every: every, Run: func(ctx context.Context, step int64) (map[string]float64, error) {
 		enc, err := encoder()
 		if err != nil {
 			return nil, err
 		}
-		value, name, err := sel.measure(ctx, enc)
+		answers, err := head()
+		if err != nil {
+			return nil, err
+		}
+		value, name, err := sel.measure(ctx, eval.NewSession(enc, eval.Options{Head: answers}))
 		if err != nil {
 			return nil, err
 		}
@@ -108,8 +113,8 @@ func (sel *selection) write() error {
 }
 
 // measure is the chosen metric of a model.
-func (sel *selection) measure(ctx context.Context, enc eval.Encoder) (value float64, name string, err error) {
-	result, err := eval.Run(ctx, enc, sel.run.task, sel.run.set)
+func (sel *selection) measure(ctx context.Context, evaluation *eval.Session) (value float64, name string, err error) {
+	result, err := evaluation.Run(ctx, sel.run.task, sel.run.set)
 	if err != nil {
 		return 0, "", err
 	}

@@ -49,6 +49,7 @@ type session struct {
 	stepper      *train.Stepper
 	rows         rowSources     // computed before training
 	sets         []*eval.Shards // of the tasks
+	head         *classHead     // of loss.name head
 	selection    *selection
 	trained      time.Duration // spent in the loop
 	warnings     []string

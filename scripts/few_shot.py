@@ -1,0 +1,67 @@
+"""Makes a few-shot data set of one split of a set of shards: at most N pictures of each class to train on.
+
+    python3 scripts/few_shot.py DATA SHARDS SPLIT LABEL N SEED OUT
+
+DATA is the data program, LABEL the column with the class, OUT a new directory of shards. Half of every class (by a hash of
+the keys, the same for every N and SEED) is the split test; of the rest N are drawn for train, and up to four others for
+val. Beside OUT, OUT.yaml describes the tasks NAME/val and NAME/test, NAME being OUT's last element. Needs nothing but
+Python.
+"""
+import collections
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+VALIDATION = 4
+
+
+def split_of(rows, label, n, seed):
+    """Yields (split, row): a class's rows in a random order that depends on the seed alone."""
+    classes = collections.defaultdict(list)
+    for row in rows:
+        classes[row["labels"][label]].append(row)
+    for name, members in sorted(classes.items()):
+        members.sort(key=lambda row: hashlib.sha256(row["key"].encode()).digest())
+        half = len(members) // 2
+        for row in members[:half]:
+            yield "test", row
+        rest = members[half:]
+        random.Random(f"{seed} {name}").shuffle(rest)
+        validation = rest[n:n + VALIDATION] or rest[:1]  # a class with no row to spare is chosen by what it learns from
+        for row in rest[:n]:
+            yield "train", row
+        for row in validation:
+            yield "val", row
+
+
+TASKS = """name: {name}
+data: {out}
+label: {label}
+templates: ["{{}}"]
+tasks:
+  - {{name: {name}/val, split: val}}
+  - {{name: {name}/test, split: test}}
+"""
+
+
+def main():
+    data, shards, split, label, n, seed, out = sys.argv[1:]
+    out = os.path.abspath(out)
+    with tempfile.TemporaryDirectory() as scratch:
+        lines = subprocess.run([data, "sample", "-n", "1000000000", "-split", split, "-out", scratch, shards], check=True, stdout=subprocess.PIPE).stdout
+        rows = [json.loads(line) for line in lines.splitlines()]
+        path = os.path.join(scratch, "list.jsonl")
+        with open(path, "w") as f:
+            for part, row in split_of(rows, label, int(n), seed):
+                record = {"image": os.path.abspath(row["image"]), "caption": row["captions"], "key": f"{part}/{row['key']}", "split": part, label: row["labels"][label]}
+                f.write(json.dumps(record) + "\n")
+        subprocess.run([data, "build", "-out", out, path], check=True)
+    with open(out + ".yaml", "w") as f:
+        f.write(TASKS.format(name=os.path.basename(out), out=out, label=label))
+
+
+main()
