@@ -208,6 +208,17 @@ type taskRun struct {
 	set  eval.Dataset // nil where the task generates its pictures
 }
 
+// checkTasks finds the description of every task that the recipe names: a missing one must not turn up after hours.
+func (s *session) checkTasks() error {
+	e := s.experiment.Eval
+	for _, ref := range slices.Concat(e.Hook, e.Final, e.Guard) {
+		if _, err := configs.Tasks(ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // openTasks resolves references to tasks and opens their data, until closeSets. The recipe's own data set is known by its
 // name.
 func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, error) {

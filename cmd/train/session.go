@@ -83,6 +83,9 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 	if err := s.findState(); err != nil {
 		return err
 	}
+	if err := s.checkTasks(); err != nil {
+		return err
+	}
 	if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, Devices: o.devices, KeepMemory: true, KeepCompiled: true}); err != nil {
 		return err
 	}
