@@ -4,8 +4,7 @@
 
 DATA is the data program, LABEL the column with the class, OUT a new directory of shards. Half of every class (by a hash of
 the keys, the same for every N and SEED) is the split test; of the rest N are drawn for train, and up to four others for
-val (N/4, if that is more); MOST bounds the pictures of a class in test. Beside OUT, OUT.yaml describes the tasks NAME/val and NAME/test, NAME being OUT's last element. Needs nothing but
-Python.
+val (N/4, if that is more); MOST bounds the pictures of a class in test. Beside OUT, OUT-val.yaml and OUT-test.yaml describe the tasks. Needs nothing but Python.
 """
 import collections
 import hashlib
@@ -38,13 +37,11 @@ def split_of(rows, label, n, seed, most):
             yield "val", row
 
 
-TASKS = """name: {name}
+TASK = """name: {name}/{split}
 data: {out}
+split: {split}
 label: {label}
 templates: ["{{}}"]
-tasks:
-  - {{name: {name}/val, split: val}}
-  - {{name: {name}/test, split: test}}
 """
 
 
@@ -60,8 +57,9 @@ def main():
                 record = {"image": os.path.abspath(row["image"]), "caption": row["captions"], "key": f"{part}/{row['key']}", "split": part, label: row["labels"][label]}
                 f.write(json.dumps(record) + "\n")
         subprocess.run([data, "build", "-out", out, path], check=True)
-    with open(out + ".yaml", "w") as f:
-        f.write(TASKS.format(name=os.path.basename(out), out=out, label=label))
+    for split in ("val", "test"):
+        with open(f"{out}-{split}.yaml", "w") as f:
+            f.write(TASK.format(name=os.path.basename(out), out=out, label=label, split=split))
 
 
 main()

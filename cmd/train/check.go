@@ -151,24 +151,30 @@ func (s *session) checkFingerprint() error {
 // sampledCaptions bounds how many captions are looked at.
 const sampledCaptions = 20_000
 
-// checkCaptions warns when captions are cut at the context.
+// checkCaptions warns when captions are cut at the context: those that the recipe trains on, templates applied.
 func (s *session) checkCaptions(ctx context.Context) error {
+	if s.stepper.HasHead() {
+		return nil // reads none
+	}
 	context := s.experiment.Model.Text.Context
 	row := make([]int32, context)
 	long, n := 0, 0
-	var failed error
-	for text := range captionsOf(ctx, s.experiment.Data.Sources, &failed) {
-		if s.tokenizer.Encode(row, text) == context {
-			long++
-		}
-		if n++; n == sampledCaptions {
-			break
+	for _, src := range s.experiment.Data.Sources {
+		err := eachCaption(ctx, src, func(text string) bool {
+			if s.tokenizer.Encode(row, text) == context {
+				long++
+			}
+			n++
+			return n < sampledCaptions
+		})
+		if err != nil {
+			return err
 		}
 	}
 	if share := float64(long) / float64(max(1, n)); share > 0.01 {
 		s.warn("%.1f %% of the captions fill all %d tokens of the context and are probably cut: shorten them, or resize with model.text.context", 100*share, context)
 	}
-	return failed
+	return nil
 }
 
 // checkTraps warns of what goes wrong silently.
