@@ -221,7 +221,7 @@ func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows
 	length := e.Model.Text.CutLength(p.longest)
 	m := stepper.Estimate(e.Data.Batch, length, s.rows.images != nil, s.rows.texts != nil)
 	runtime := max(0, before-m.Weights-m.Optimiser)
-	if strings.HasPrefix(s.backend.Info.String(), "xla:cpu") {
+	if info := s.backend.Info; info.PluginPath != "" && strings.HasPrefix(info.Devices[0], "cpu") {
 		runtime += compilerMemory
 	}
 	t := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
