@@ -82,7 +82,7 @@ func (s *Session) classification(ctx context.Context, task Task, set Dataset, in
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.classifier(ctx, classes, task.Templates)
+	c, err := s.answers(ctx, task, classes)
 	if err != nil {
 		return nil, err
 	}

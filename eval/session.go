@@ -26,8 +26,9 @@ type Options struct {
 	Open func(ctx context.Context, data, split string) (Dataset, error)
 	// Doubt measures calibration, unknown rules and prediction sets of every classification.
 	Doubt bool
-	// Head answers in place of the text tower wherever a task's classes are the head's.
-	Head *zeroshot.Classifier
+	// Head, where it is set, answers the classifications on HeadData whose classes it has, in place of the text tower.
+	Head     *zeroshot.Classifier
+	HeadData string
 	// Pictures fills the examples that the report shows with their images.
 	Pictures bool
 	// Seed of bootstrap draws, random splits and permutations.
@@ -122,9 +123,6 @@ func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subs
 
 // classifier encodes a task's classes, once for all tasks with the same classes and templates.
 func (s *Session) classifier(ctx context.Context, classes []Class, templates []string) (*zeroshot.Classifier, error) {
-	if headFits(s.o.Head, classes) {
-		return s.o.Head, nil
-	}
 	key := hashOf(classes, templates)
 	if c, ok := s.rows[key]; ok {
 		return c, nil
@@ -136,9 +134,20 @@ func (s *Session) classifier(ctx context.Context, classes []Class, templates []s
 	return c, err
 }
 
-// headFits reports whether a head tells exactly these classes apart.
-func headFits(head *zeroshot.Classifier, classes []Class) bool {
-	return head != nil && slices.EqualFunc(head.Classes, classes, func(a, b Class) bool { return a.Name == b.Name })
+// answers is the head's rows of a classification's classes where the head is for it, else the text tower's.
+func (s *Session) answers(ctx context.Context, task Task, classes []Class) (*zeroshot.Classifier, error) {
+	if head := s.o.Head; head != nil && task.Data == s.o.HeadData {
+		c := &zeroshot.Classifier{Classes: classes, Scale: head.Scale}
+		for _, class := range classes {
+			if i := slices.IndexFunc(head.Classes, func(h Class) bool { return h.Name == class.Name }); i >= 0 {
+				c.Rows = append(c.Rows, head.Rows[i])
+			}
+		}
+		if len(c.Rows) == len(classes) {
+			return c, nil
+		}
+	}
+	return s.classifier(ctx, classes, task.Templates)
 }
 
 // classOf writes an identifier such as "smileys-emotion" or "polar_bear" as words; a name with spaces is words already.

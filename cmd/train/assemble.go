@@ -278,11 +278,11 @@ func (s *session) hooks(ctx context.Context, every int64) ([]train.Hook, error) 
 			return nil, err
 		}
 		values := map[string]float64{}
-		head, err := s.currentHead()
+		options, err := s.currentHead()
 		if err != nil {
 			return nil, err
 		}
-		evaluation := eval.NewSession(encoder, eval.Options{Head: head}) // the weights have changed: nothing is kept from the last time
+		evaluation := eval.NewSession(encoder, options) // the weights have changed: nothing is kept from the last time
 		for _, r := range runs {
 			result, err := evaluation.Run(ctx, r.task, r.set)
 			if err != nil {
@@ -341,7 +341,9 @@ func (s *session) report(ctx context.Context) error {
 		return err
 	}
 	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
-	evaluation := eval.NewSession(encoder, eval.Options{Pictures: true, Doubt: true, Head: s.finalHead()})
+	options := s.finalHead()
+	options.Pictures, options.Doubt = true, true
+	evaluation := eval.NewSession(encoder, options)
 	for _, r := range runs {
 		result, err := evaluation.Run(ctx, r.task, r.set)
 		if err != nil {

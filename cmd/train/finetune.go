@@ -160,7 +160,7 @@ func (s *session) measure(ctx context.Context, e *ends, alpha float64, targets, 
 	if err := tune.Interpolate(s.experiment.Model.Config, e.into, e.base, e.tuned, alpha); err != nil {
 		return p, err
 	}
-	evaluation := eval.NewSession(e.encoder, eval.Options{Head: s.head.at(e.head, alpha)})
+	evaluation := eval.NewSession(e.encoder, s.head.options(s.head.at(e.head, alpha)))
 	if s.experiment.Eval.Wise != nil {
 		value, _, err := s.selection.measure(ctx, evaluation)
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 
 // classHead is the head of loss.name head: the classes of the task that selects, and the class of every row to train on.
 type classHead struct {
+	data     string               // of the task
 	zeroShot *zeroshot.Classifier // what the head starts as
 	rows     [][]int32            // the class of each row, by source
 	taken    *zeroshot.Classifier // at the end
@@ -35,7 +36,7 @@ func (s *session) prepareHead(ctx context.Context, store *gml.Store) (rows [][]f
 		return nil, err
 	}
 	task := tasks[0]
-	s.head = &classHead{}
+	s.head = &classHead{data: task.Data}
 	classes := task.Classes
 	labels, err := s.labelsOf(ctx, task.Label)
 	if err != nil {
@@ -110,11 +111,8 @@ func (h *classHead) classesOf(ids []data.RowID) []int32 {
 	return classes
 }
 
-// with is the classifier that a head's rows make; nil without a head.
+// with is the classifier that a head's rows make.
 func (h *classHead) with(rows [][]float32) *zeroshot.Classifier {
-	if h == nil {
-		return nil
-	}
 	return &zeroshot.Classifier{Classes: h.zeroShot.Classes, Rows: rows, Scale: h.zeroShot.Scale}
 }
 
@@ -133,14 +131,22 @@ func (h *classHead) at(tuned [][]float32, alpha float64) *zeroshot.Classifier {
 	return h.with(rows)
 }
 
-// currentHead is the head in training, or its moving average; nil without one.
-func (s *session) currentHead() (*zeroshot.Classifier, error) {
+// currentHead are the options of an evaluation by the head in training, or its moving average.
+func (s *session) currentHead() (eval.Options, error) {
 	if s.head == nil {
-		return nil, nil
+		return eval.Options{}, nil
 	}
 	stepper := s.trainer.Stepper
 	rows, err := stepper.HeadRows(stepper.HasAverage())
-	return s.head.with(rows), err
+	return s.head.options(s.head.with(rows)), err
+}
+
+// finalHead are those of an evaluation by the head that was taken.
+func (s *session) finalHead() eval.Options {
+	if s.head == nil {
+		return eval.Options{}
+	}
+	return s.head.options(s.head.taken)
 }
 
 // tunedHead reads the head of a checkpoint; nil without one.
@@ -164,10 +170,10 @@ func writeHead(path string, c *zeroshot.Classifier, notes map[string]string) err
 	return probe.Save(path, p, "", notes)
 }
 
-// finalHead is the head that was taken; nil without one.
-func (s *session) finalHead() *zeroshot.Classifier {
-	if s.head == nil {
-		return nil
+// options are those of an evaluation in which a head answers; without one, the text tower does.
+func (h *classHead) options(answers *zeroshot.Classifier) eval.Options {
+	if h == nil {
+		return eval.Options{}
 	}
-	return s.head.taken
+	return eval.Options{Head: answers, HeadData: h.data}
 }

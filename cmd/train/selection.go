@@ -14,7 +14,6 @@ import (
 	"tandem/eval"
 	"tandem/internal/atomicfile"
 	"tandem/internal/fault"
-	"tandem/internal/zeroshot"
 	"tandem/train"
 )
 
@@ -82,17 +81,17 @@ func (sel *selection) protects(step int64) bool {
 }
 
 // hook measures the metric; it ends the training when patience has run out.
-func (sel *selection) hook(every int64, encoder func() (*embed.Model, error), head func() (*zeroshot.Classifier, error)) train.Hook {
+func (sel *selection) hook(every int64, encoder func() (*embed.Model, error), head func() (eval.Options, error)) train.Hook {
 	return train.Hook{Name: "select", Every: every, Run: func(ctx context.Context, step int64) (map[string]float64, error) {
 		enc, err := encoder()
 		if err != nil {
 			return nil, err
 		}
-		answers, err := head()
+		options, err := head()
 		if err != nil {
 			return nil, err
 		}
-		value, name, err := sel.measure(ctx, eval.NewSession(enc, eval.Options{Head: answers}))
+		value, name, err := sel.measure(ctx, eval.NewSession(enc, options))
 		if err != nil {
 			return nil, err
 		}
