@@ -233,24 +233,32 @@ func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, erro
 				runs = append(runs, taskRun{task, nil})
 				continue
 			}
-			location := task.Data
-			switch {
-			case location == s.experiment.Dataset.Name:
-				location = s.experiment.Data.Sources[0].Shards
-			case slices.Contains(prepare.Names(), location):
-				if location, err = prepare.Ensure(ctx, prepare.Config{Name: location}, prepare.Options{Offline: s.options.offline, Progress: s.progress}); err != nil {
-					return nil, fmt.Errorf("task %s: %w", task.Name, err)
-				}
-			}
-			set, err := eval.OpenShards(ctx, location, task.Split)
+			set, err := s.openData(ctx, task.Data, task.Split)
 			if err != nil {
 				return nil, fmt.Errorf("task %s: %w", task.Name, err)
 			}
-			s.sets = append(s.sets, set)
 			runs = append(runs, taskRun{task, set})
 		}
 	}
 	return runs, nil
+}
+
+// openData opens a split of what a task names, until closeSets.
+func (s *session) openData(ctx context.Context, location, split string) (_ eval.Dataset, err error) {
+	switch {
+	case location == s.experiment.Dataset.Name:
+		location = s.experiment.Data.Sources[0].Shards
+	case slices.Contains(prepare.Names(), location):
+		if location, err = prepare.Ensure(ctx, prepare.Config{Name: location}, prepare.Options{Offline: s.options.offline, Progress: s.progress}); err != nil {
+			return nil, err
+		}
+	}
+	set, err := eval.OpenShards(ctx, location, split)
+	if err != nil {
+		return nil, err
+	}
+	s.sets = append(s.sets, set)
+	return set, nil
 }
 
 // closeSets closes the data of all tasks.
@@ -342,7 +350,7 @@ func (s *session) report(ctx context.Context) error {
 	}
 	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
 	options := s.finalHead()
-	options.Pictures, options.Doubt = true, true
+	options.Pictures, options.Doubt, options.Open = true, true, s.openData
 	evaluation := eval.NewSession(encoder, options)
 	for _, r := range runs {
 		result, err := evaluation.Run(ctx, r.task, r.set)
