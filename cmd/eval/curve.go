@@ -53,11 +53,26 @@ func plotCurves(w io.Writer, task string, curves []curve, zeroShot float64) erro
 	line.Color, line.Dashes = inkColour, []vg.Length{4, 3}
 	p.Add(line)
 	p.Legend.Add("zero-shot", line)
+	p.Y.Tick.Marker = plot.TickerFunc(percents)
 	p.Y.Min, p.Y.Max = math.Min(p.Y.Min, 100*zeroShot-2), math.Max(p.Y.Max, 100*zeroShot+2)
 	c := vgsvg.New(480, 320)
 	p.Draw(draw.New(c))
 	_, err := c.WriteTo(w)
 	return err
+}
+
+// percents are ticks at round numbers of per cent, eight at most.
+func percents(low, high float64) (ticks []plot.Tick) {
+	step := 1.0
+	for _, s := range []float64{2, 5, 10, 20} {
+		if (high-low)/step > 8 {
+			step = s
+		}
+	}
+	for v := math.Ceil(low/step) * step; v <= high; v += step {
+		ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprint(v)})
+	}
+	return ticks
 }
 
 // style gives a plot the look of the other ones.
