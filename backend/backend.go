@@ -15,7 +15,7 @@ import (
 	"github.com/gomlx/go-xla/installer"
 	"github.com/gomlx/go-xla/pjrt"
 
-	"tandem/backend/execcache"
+	"tandem/backend/compilehook"
 	"tandem/backend/hostmem"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
@@ -48,7 +48,7 @@ type Options struct {
 	// hostmem), for the rest of the process. For training and long evaluations; it holds the memory of a step's
 	// temporaries while nothing is computed.
 	KeepMemory bool
-	// KeepCompiled keeps compiled programs in the user's cache directory (see package execcache): the next start of the same
+	// KeepCompiled keeps compiled programs in the user's cache directory (see package compilehook): the next start of the same
 	// configuration need not compile. TANDEM_CACHE=off turns it off, a path moves it.
 	KeepCompiled bool
 }
@@ -166,6 +166,9 @@ func openXLA(ctx context.Context, opts Options, f *finder, platform string) (*Ba
 		return nil, err
 	}
 	b, err := openPlugin(path, platform, opts.Devices)
+	if err == nil {
+		_ = compilehook.Install(path) // without it updates are written beside the old values
+	}
 	if err == nil && opts.KeepCompiled {
 		keepCompiled(path)
 	}
@@ -191,7 +194,7 @@ func keepCompiled(plugin string) {
 		}
 		dir = filepath.Join(cache, "tandem", "compiled")
 	}
-	_ = execcache.Enable(plugin, dir) // a plugin or platform without it compiles every time
+	_ = compilehook.Keep(plugin, dir) // a plugin or platform without it compiles every time
 }
 
 func openPlugin(path, platform string, devices int) (*Backend, error) {

@@ -2,7 +2,10 @@ package data
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"iter"
 
 	"tandem/data/shard"
@@ -60,6 +63,84 @@ func (s *Shards) Examples(ctx context.Context) iter.Seq2[source.Example, error] 
 			yield(source.Example{}, err)
 		}
 	}
+}
+
+// WithoutImages yields every row in order without reading the images. After an error it ends.
+func (s *Shards) WithoutImages(ctx context.Context) iter.Seq2[source.Example, error] {
+	labels := s.Manifest.Columns(shard.RoleLabel)
+	return func(yield func(source.Example, error) bool) {
+		for i, info := range s.set.Files() {
+			err := s.set.Use(i, func(f *shard.File) error { return fileTexts(ctx, f, info.Split, labels, yield) })
+			if errors.Is(err, errStopped) {
+				return
+			}
+			if err != nil {
+				yield(source.Example{}, err)
+				return
+			}
+		}
+	}
+}
+
+func fileTexts(ctx context.Context, f *shard.File, split string, labels []string, yield func(source.Example, error) bool) error {
+	for i := range f.NumGroups() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		g, err := f.Group(i)
+		if err != nil {
+			return err
+		}
+		for row := range g.Rows {
+			e := source.Example{Captions: g.Texts(shard.ColCaptions, row), Labels: map[string]string{}, Split: split}
+			e.Key, _ = g.Text(shard.ColKey, row)
+			for _, column := range labels {
+				if value, ok := g.Text(column, row); ok {
+					e.Labels[column] = value
+				}
+			}
+			if !yield(e, nil) {
+				return errStopped
+			}
+		}
+	}
+	return nil
+}
+
+// ImageAt reads the image of one row, counted from the first that Examples yields.
+func (s *Shards) ImageAt(row int64) (image []byte, err error) {
+	if row < 0 || row >= s.Rows() {
+		return nil, fmt.Errorf("%s: row %d of %d", s.Name(), row, s.Rows())
+	}
+	file, inFile := s.set.Locate(row)
+	err = s.set.Use(file, func(f *shard.File) error {
+		for i := range f.NumGroups() {
+			first, rows := f.GroupRows(i)
+			if inFile < first || inFile >= first+rows {
+				continue
+			}
+			g, err := f.Group(i)
+			if err != nil {
+				return err
+			}
+			r, err := f.ReadRow(g, int(inFile-first))
+			if err == nil {
+				image = r.Image
+			}
+			return err
+		}
+		return fmt.Errorf("%s has no row %d", f.Name(), inFile)
+	})
+	return image, err
+}
+
+// Fingerprint is a hash over the contents of all files, in order, taken from the manifest.
+func (s *Shards) Fingerprint() string {
+	h := sha256.New()
+	for _, f := range s.set.Files() {
+		fmt.Fprintln(h, f.SHA256, f.Rows)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Captions yields every caption in order without reading the images. After an error it ends.

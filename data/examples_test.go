@@ -1,7 +1,11 @@
 package data
 
 import (
+	"bytes"
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"tandem/data/source"
@@ -51,5 +55,48 @@ func TestExamples(t *testing.T) {
 		if err == nil {
 			t.Error("an example after cancelling")
 		}
+	}
+}
+
+// TestWithoutImages: the same rows less their images, each of which can be had by its place.
+func TestWithoutImages(t *testing.T) {
+	rows := testRows(t, 45, nil)
+	dir := writeShards(t, rows, 20)
+	s, err := OpenShards(context.Background(), dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	n := 0
+	for e, err := range s.WithoutImages(context.Background()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Image != nil || e.Key != rows[n].Key || !slices.Equal(e.Captions, rows[n].Captions) || !maps.Equal(e.Labels, rows[n].Labels) || e.Split != "train" {
+			t.Fatalf("example %d is %+v, want %+v", n, e, rows[n])
+		}
+		if image, err := s.ImageAt(int64(n)); err != nil || !bytes.Equal(image, rows[n].Image) {
+			t.Fatalf("image %d: %d bytes, %v", n, len(image), err)
+		}
+		n++
+	}
+	if n != len(rows) {
+		t.Errorf("%d examples of %d", n, len(rows))
+	}
+	for range s.WithoutImages(context.Background()) {
+		break // stopping early must not yield again
+	}
+	for _, row := range []int64{-1, 45} {
+		if _, err := s.ImageAt(row); err == nil || !strings.Contains(err.Error(), "of 45") {
+			t.Errorf("row %d: error %v", row, err)
+		}
+	}
+	other, err := OpenShards(context.Background(), writeShards(t, rows[:44], 20), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if s.Fingerprint() == other.Fingerprint() || len(s.Fingerprint()) != 64 {
+		t.Errorf("fingerprints %s and %s", s.Fingerprint(), other.Fingerprint())
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"tandem/checkpoints"
 	"tandem/checkpoints/foreign"
 	"tandem/internal/fault"
+	"tandem/internal/sharding"
 	"tandem/model"
 )
 
@@ -30,8 +31,8 @@ type Model struct {
 	Dir string
 
 	store   *gml.Store
-	images  *gml.Exec
-	texts   *gml.Exec
+	images  *executor
+	texts   *executor
 	batch   int
 	workers int
 	mu      sync.Mutex // guards the executors and the store
@@ -46,6 +47,7 @@ type options struct {
 	open    backend.Options
 	source  foreign.Options
 	batch   int
+	devices int
 	workers int
 	warn    func(string)
 }
@@ -65,6 +67,9 @@ func WithSource(source foreign.Options) Option { return func(o *options) { o.sou
 // WithBatch sets how many images or texts are encoded at a time; the default is 64.
 func WithBatch(n int) Option { return func(o *options) { o.batch = n } }
 
+// WithDevices splits each batch over the backend's first n devices; each of them holds all weights. The default is 1.
+func WithDevices(n int) Option { return func(o *options) { o.devices = n } }
+
 // WithWorkers sets how many goroutines decode images; the default is one for each processor.
 func WithWorkers(n int) Option { return func(o *options) { o.workers = n } }
 
@@ -73,7 +78,7 @@ func WithWorkers(n int) Option { return func(o *options) { o.workers = n } }
 func WithWarnings(warn func(string)) Option { return func(o *options) { o.warn = warn } }
 
 func collect(opts []Option) options {
-	o := options{ctx: context.Background(), batch: 64, workers: runtime.GOMAXPROCS(0), warn: func(string) {}}
+	o := options{ctx: context.Background(), batch: 64, devices: 1, workers: runtime.GOMAXPROCS(0), warn: func(string) {}}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -102,6 +107,7 @@ func Load(name string, opts ...Option) (*Model, error) {
 		return nil, err
 	}
 	if o.backend == nil {
+		o.open.Devices = max(o.open.Devices, o.devices)
 		b, err := backend.Open(o.ctx, o.open)
 		if err != nil {
 			return nil, err
@@ -125,27 +131,57 @@ func New(m checkpoints.Model, store *gml.Store, opts ...Option) (*Model, error) 
 		return nil, fmt.Errorf("embed: a model in memory needs a backend")
 	case m.Tokenizer == nil:
 		return nil, fmt.Errorf("embed: a model needs its tokenizer")
-	case o.batch < 1 || o.workers < 1:
-		return nil, fmt.Errorf("embed: batch %d and workers %d must be positive", o.batch, o.workers)
+	case o.batch < 1 || o.workers < 1 || o.devices < 1:
+		return nil, fmt.Errorf("embed: batch %d, workers %d and devices %d must be positive", o.batch, o.workers, o.devices)
+	case o.devices > int(o.backend.NumDevices()):
+		return nil, fault.Userf("%d devices are wanted, the backend has %d", o.devices, o.backend.NumDevices())
 	}
 	m.Config.Text.Lengths = inferenceLengths(m.Config.Text)
-	e := &Model{Model: m, store: store, batch: o.batch, workers: o.workers}
+	e := &Model{Model: m, store: store, batch: (o.batch + o.devices - 1) / o.devices * o.devices, workers: o.workers}
 	var err error
-	e.images, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, images *graph.Node) *graph.Node {
+	e.images, err = newExecutor(o, store, "encode images", func(scope *gml.Scope, images *graph.Node) *graph.Node {
 		return model.L2Normalise(m.Config.EncodeImages(scope, images, model.Run{}))
 	})
 	if err != nil {
 		return nil, err
 	}
-	e.texts, err = gml.NewExec(o.backend, store, func(scope *gml.Scope, tokens *graph.Node) *graph.Node {
+	e.texts, err = newExecutor(o, store, "encode texts", func(scope *gml.Scope, tokens *graph.Node) *graph.Node {
 		return model.L2Normalise(m.Config.EncodeTexts(scope, tokens, model.Run{}))
 	})
+	return e, err
+}
+
+// executor is a compiled encoder on one device or several.
+type executor struct {
+	exec *gml.Exec
+	plan *sharding.Plan
+}
+
+func newExecutor(o options, store *gml.Store, name string, encode func(scope *gml.Scope, batch *graph.Node) *graph.Node) (*executor, error) {
+	exec, err := gml.NewExec(o.backend, store, encode)
 	if err != nil {
 		return nil, err
 	}
-	e.images.WithName("encode images").SetMaxCache(-1)
-	e.texts.WithName("encode texts").SetMaxCache(-1)
-	return e, nil
+	exec.WithName(name).SetMaxCache(-1)
+	plan, err := sharding.Spread(exec, o.devices, sharding.Rows)
+	return &executor{exec, plan}, err
+}
+
+// call encodes a batch: its rows, on the first device.
+func (e *executor) call(batch *tensors.Tensor) (*tensors.Tensor, error) {
+	shards, err := e.plan.Place(batch)
+	if err != nil {
+		return nil, err
+	}
+	args := make([]any, len(shards))
+	for i, s := range shards {
+		args[i] = s
+	}
+	outputs, err := e.exec.Call(args...)
+	if err != nil {
+		return nil, err
+	}
+	return e.plan.First(outputs)[0], nil
 }
 
 // inferenceLengths adds the text lengths that short captions are cut to.
@@ -164,17 +200,17 @@ func inferenceLengths(t model.TextConfig) []int {
 func (m *Model) Dim() int { return m.Config.EmbedDim }
 
 // run executes a graph and returns its [n, E] output as rows. n may be less than the batch the graph ran on.
-func (m *Model) run(exec *gml.Exec, input *tensors.Tensor, n int) ([][]float32, error) {
+func (m *Model) run(encoder *executor, input *tensors.Tensor, n int) ([][]float32, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	outputs, err := exec.Call(input)
+	output, err := encoder.call(input)
 	if err != nil {
 		return nil, err
 	}
-	defer outputs[0].FinalizeAll()
+	defer output.FinalizeAll()
 	rows := make([][]float32, n)
-	err = tensors.ConstFlatData(outputs[0], func(flat []float32) {
-		dim := len(flat) / outputs[0].Shape().Dim(0)
+	err = tensors.ConstFlatData(output, func(flat []float32) {
+		dim := len(flat) / output.Shape().Dim(0)
 		kept := slices.Clone(flat[:n*dim])
 		for i := range rows {
 			rows[i] = kept[i*dim : (i+1)*dim : (i+1)*dim]
@@ -183,13 +219,14 @@ func (m *Model) run(exec *gml.Exec, input *tensors.Tensor, n int) ([][]float32, 
 	return rows, err
 }
 
-// padTo is the batch that n inputs run in: the next power of two, so that few graphs are compiled, at most the limit.
-func padTo(n, limit int) int {
+// padTo is the batch that n inputs run in: the next power of two, so that few graphs are compiled, at most the limit, and
+// one that the devices divide, as they divide the limit.
+func (m *Model) padTo(n int) int {
 	size := 1
 	for size < n {
 		size *= 2
 	}
-	return min(size, max(limit, n))
+	return m.images.plan.RoundUp(min(size, max(m.batch, n)))
 }
 
 // EncodeTexts returns a row for each text, of length 1.
@@ -209,7 +246,7 @@ func (m *Model) EncodeTexts(ctx context.Context, texts []string) ([][]float32, e
 }
 
 func (m *Model) encodeTextBatch(texts []string) ([][]float32, error) {
-	context, batch := m.Config.Text.Context, padTo(len(texts), m.batch)
+	context, batch := m.Config.Text.Context, m.padTo(len(texts))
 	tokens := make([]int32, batch*context)
 	longest := 1
 	for i := range batch {

@@ -113,7 +113,7 @@ func (m *Model) newImageBatch() *imageBatch {
 func (m *Model) encodeBatch(b *imageBatch, yield func([]float32, error) bool) bool {
 	if b.n > 0 {
 		side := m.Config.Vision.ImageSize
-		batch := padTo(b.n, m.batch)
+		batch := m.padTo(b.n)
 		input := tensors.FromFlatDataAndDimensions(b.pixels[:batch*side*side*3], batch, side, side, 3)
 		rows, err := m.run(m.images, input, b.n)
 		if err != nil {

@@ -74,20 +74,10 @@ const maxConfusion = 128
 const topAnswers = 5
 
 func (s *Session) classification(ctx context.Context, task Task, set Dataset, in *Inputs) (*ClassificationResult, error) {
-	e, err := s.embed(ctx, filter(set, task.subset()))
+	e, c, err := s.labelled(ctx, task, set, in)
 	if err != nil {
 		return nil, err
 	}
-	classes, err := classesOf(task, e)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.answers(ctx, task, classes)
-	if err != nil {
-		return nil, err
-	}
-	in.saw(e)
-	in.Classes = hashOf(classes)
 	answers := score(c, task, e)
 	r := answers.result()
 	if err := s.doubts(ctx, task, set, c, answers, r, in); err != nil {

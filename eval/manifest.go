@@ -120,6 +120,7 @@ type Manifest struct {
 	// Model is a hash over weights, configuration, preprocessing and tokenizer.
 	Model    string            `json:"model"`
 	Backend  string            `json:"backend,omitempty"`
+	Devices  int               `json:"devices,omitempty"` // that batches were split over
 	Seed     uint64            `json:"seed"`
 	Doubt    bool              `json:"doubt"`
 	Versions map[string]string `json:"versions,omitempty"`

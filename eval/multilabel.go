@@ -52,31 +52,21 @@ func labelsOf(task Task, e Example) []string {
 // multiLabel ranks the images for each class by similarity. An image with an empty label has no class and counts as a
 // negative of all; one without the column is skipped.
 func (s *Session) multiLabel(ctx context.Context, task Task, set Dataset, in *Inputs) (*MultiLabelResult, error) {
-	e, err := s.embed(ctx, filter(set, task.subset()))
+	e, c, err := s.labelled(ctx, task, set, in)
 	if err != nil {
 		return nil, err
 	}
-	classes, err := classesOf(task, e)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.classifier(ctx, classes, task.Templates)
-	if err != nil {
-		return nil, err
-	}
-	in.saw(e)
-	in.Classes = hashOf(classes)
 	in.seal()
 	r := &MultiLabelResult{Skipped: e.Skipped()}
 	index := map[string]int{}
-	for i, class := range classes {
+	for i, class := range c.Classes {
 		index[class.Name] = i
 		r.Classes = append(r.Classes, class.Name)
 	}
 	var scores [][]float64
 	var positive [][]bool
 	var kept []Example
-	sims := make([]float32, len(classes))
+	sims := make([]float32, len(c.Classes))
 	for i, example := range e.Examples {
 		if _, ok := example.Labels[task.Label]; !ok || e.Rows[i] == nil {
 			if e.Rows[i] != nil {
@@ -84,14 +74,14 @@ func (s *Session) multiLabel(ctx context.Context, task Task, set Dataset, in *In
 			}
 			continue
 		}
-		is := make([]bool, len(classes))
+		is := make([]bool, len(c.Classes))
 		for _, name := range labelsOf(task, example) {
 			if class, ok := index[name]; ok {
 				is[class] = true
 			}
 		}
 		c.Similarities(sims, e.Rows[i])
-		row := make([]float64, len(classes))
+		row := make([]float64, len(c.Classes))
 		for class, x := range sims {
 			row[class] = float64(x)
 		}

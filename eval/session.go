@@ -105,6 +105,22 @@ func (s *Session) embed(ctx context.Context, set Dataset) (*Embedded, error) {
 	return e, nil
 }
 
+// labelled encodes a task's examples and its classes, and notes both in what the result was measured on.
+func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inputs) (*Embedded, *zeroshot.Classifier, error) {
+	e, err := s.embed(ctx, filter(set, task.subset()))
+	if err != nil {
+		return nil, nil, err
+	}
+	classes, err := classesOf(task, e)
+	if err != nil {
+		return nil, nil, err
+	}
+	in.saw(e)
+	in.Classes = hashOf(classes)
+	c, err := s.answers(ctx, task, classes)
+	return e, c, err
+}
+
 // other opens and encodes a subset that a task names beside its own examples.
 func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subset) (*Embedded, error) {
 	subset = task.within(subset)
@@ -136,7 +152,7 @@ func (s *Session) classifier(ctx context.Context, classes []Class, templates []s
 
 // answers is the head's rows of a classification's classes where the head is for it, else the text tower's.
 func (s *Session) answers(ctx context.Context, task Task, classes []Class) (*zeroshot.Classifier, error) {
-	if head := s.o.Head; head != nil && task.Data == s.o.HeadData {
+	if head := s.o.Head; head != nil && task.Data == s.o.HeadData && task.Kind != MultiLabel {
 		c := &zeroshot.Classifier{Classes: classes, Scale: head.Scale}
 		for _, class := range classes {
 			if i := slices.IndexFunc(head.Classes, func(h Class) bool { return h.Name == class.Name }); i >= 0 {
@@ -217,7 +233,7 @@ func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training
 	if c, err = s.classifier(ctx, classes, task.Templates); err != nil {
 		return train, test, nil, err
 	}
-	train, test = labelled(task, classes, other), labelled(task, classes, own)
+	train, test = probeSetOf(task, classes, other), probeSetOf(task, classes, own)
 	for _, side := range []probe.Set{train, test} {
 		if side.Len() == 0 {
 			return train, test, nil, fault.Userf("no example of split %q or %q has a class in column %q", training.Split, task.Split, task.Label)
@@ -226,7 +242,8 @@ func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training
 	return train, test, c, nil
 }
 
-func labelled(task Task, classes []Class, e *Embedded) probe.Set {
+// probeSetOf are the examples that have a class, as rows.
+func probeSetOf(task Task, classes []Class, e *Embedded) probe.Set {
 	index := map[string]int{}
 	out := probe.Set{}
 	for i, class := range classes {

@@ -224,9 +224,9 @@ func (o *AdamW) Update(loss, hyper *Node, grads []*Node, norms bool) Health {
 			grad = Mul(grad, clip)
 		}
 		values[i] = t.variable.NodeValue(loss)
-		s := o.step(t, grad, values[i], correction1, correction2)
-		updates[i] = Mul(s.direction, MulScalar(rate, t.lrMultiple))
-		t.advance(s, values[i], updates[i], emaDecay, h.Finite)
+		direction := o.step(t, grad, values[i], correction1, correction2, h.Finite)
+		updates[i] = Mul(direction, MulScalar(rate, t.lrMultiple))
+		t.advance(values[i], updates[i], emaDecay, h.Finite)
 	}
 	if norms {
 		h.ParameterNorm, h.UpdateNorm = Sqrt(sumOfSquares(values)), Sqrt(sumOfSquares(updates))
@@ -234,32 +234,34 @@ func (o *AdamW) Update(loss, hyper *Node, grads []*Node, norms bool) Health {
 	return h
 }
 
-// adamStep is what one parameter's step computes.
-type adamStep struct{ m, v, direction *Node }
-
-// advance sets the next values, if the step is finite.
-func (t target) advance(s adamStep, old, update, emaDecay, finite *Node) {
-	set := func(v *gml.Variable, next *Node) { v.SetNodeValue(Where(finite, next, v.NodeValue(next))) }
+// advance sets the next value and its average, if the step is finite.
+func (t target) advance(old, update, emaDecay, finite *Node) {
 	next := Sub(old, update)
-	set(t.m, s.m)
-	set(t.v, s.v)
 	if t.ema != nil {
-		set(t.ema, Add(next, Mul(emaDecay, Sub(t.ema.NodeValue(next), next))))
+		setIf(finite, t.ema, Add(next, Mul(emaDecay, Sub(t.ema.NodeValue(next), next))))
 	}
-	set(t.variable, next)
+	setIf(finite, t.variable, next)
 }
 
-// step computes the moments of one parameter and the direction to subtract, decay included: the decoupled weight decay
-// of AdamW is scaled by the learning rate, as in PyTorch.
-func (o *AdamW) step(t target, grad, old, correction1, correction2 *Node) adamStep {
+func setIf(condition *Node, v *gml.Variable, next *Node) {
+	v.SetNodeValue(Where(condition, next, v.NodeValue(next)))
+}
+
+// step sets the next moments of one parameter and returns the direction to subtract, decay included: the decoupled weight
+// decay of AdamW is scaled by the learning rate, as in PyTorch.
+//
+// The direction is computed from the moments as written: XLA would otherwise compute them a second time from the old
+// ones, which could then not be overwritten.
+func (o *AdamW) step(t target, grad, old, correction1, correction2, finite *Node) *Node {
 	c := o.config
-	m := Add(MulScalar(t.m.NodeValue(grad), c.Beta1), MulScalar(grad, 1-c.Beta1))
-	v := Add(MulScalar(t.v.NodeValue(grad), c.Beta2), MulScalar(Square(grad), 1-c.Beta2))
+	setIf(finite, t.m, Add(MulScalar(t.m.NodeValue(grad), c.Beta1), MulScalar(grad, 1-c.Beta1)))
+	setIf(finite, t.v, Add(MulScalar(t.v.NodeValue(grad), c.Beta2), MulScalar(Square(grad), 1-c.Beta2)))
+	m, v := t.m.NodeValue(grad), t.v.NodeValue(grad)
 	direction := Div(Div(m, correction1), AddScalar(Sqrt(Div(v, correction2)), c.Epsilon))
 	if t.decay > 0 {
 		direction = Add(direction, MulScalar(old, t.decay))
 	}
-	return adamStep{m, v, direction}
+	return direction
 }
 
 // clipFactor is min(1, ClipNorm/norm) with torch.nn.utils.clip_grad_norm_'s 1e-6, or nil without clipping.
@@ -271,10 +273,18 @@ func (o *AdamW) clipFactor(norm *Node) *Node {
 	return MinScalar(Div(limit, AddScalar(norm, 1e-6)), 1.0)
 }
 
+// sumOfSquares is the squared norm of all nodes together, each as the product of a vector with itself: XLA would otherwise
+// write the squares to memory before it sums them.
 func sumOfSquares(nodes []*Node) *Node {
-	total := ReduceAllSum(Square(nodes[0]))
-	for _, n := range nodes[1:] {
-		total = Add(total, ReduceAllSum(Square(n)))
+	var total *Node
+	for _, n := range nodes {
+		flat := Reshape(n, -1)
+		square := Dot(flat, flat).General([]int{0}, nil, []int{0}, nil)
+		if total == nil {
+			total = square
+		} else {
+			total = Add(total, square)
+		}
 	}
 	return total
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/compute/distributed"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -51,7 +50,7 @@ type Stepper struct {
 	once    *runner // the whole step; nil with Chunk
 	chunked *chunked
 	noise   *runner // draws patch dropout's random numbers; nil without
-	mesh    *distributed.DeviceMesh
+	settled bool    // the weights are on the device
 
 	compileTime time.Duration
 	buildTime   time.Duration // of compileTime, what went into building graphs

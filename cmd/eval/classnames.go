@@ -26,7 +26,8 @@ const classnamesUsage = `usage: eval fetch-classnames -out DIR [-wheels DIR]
 
 Fetches, with pip, the class names and templates that CLIP_benchmark (clip-benchmark 1.6.2) and open_clip
 (open-clip-torch 3.3.0) use, and writes for each task DIR/NAME.templates.txt and, where the packages have them,
-DIR/NAME.classes.txt, one a line. ImageNet's 1000 names and 80 templates come from open_clip. The texts are the authors'
+DIR/NAME.classes.txt, one a line. ImageNet's 1000 names and 80 templates come from open_clip; Babel-ImageNet's lists have
+the language in their names, and DIR/NAME.imagenet.txt says which of ImageNet's classes it has. The texts are the authors'
 (MIT licence) and no part of this program.
 `
 
@@ -69,8 +70,29 @@ func runFetchClassnames(ctx context.Context, c *common, args []string, stdout, s
 			return err
 		}
 	}
-	fmt.Fprintf(stdout, "%d lists in %s\n", len(lists), *out)
+	tasks, named := englishTasks(lists)
+	fmt.Fprintf(stdout, "%d lists in %s: templates of %d tasks, class names of %d of them (those of the others come with their data)\n", len(lists), *out, tasks, named)
 	return nil
+}
+
+// englishTasks counts CLIP_benchmark's tasks in English, and those whose class names the packages have. Babel-ImageNet's
+// languages are one task; imagenet is open_clip's.
+func englishTasks(lists map[string][]string) (tasks, named int) {
+	_, babel := lists[babelName+"de.templates"]
+	if babel {
+		tasks, named = 1, 1
+	}
+	for name := range lists {
+		task, found := strings.CutSuffix(name, ".templates")
+		if !found || task == "imagenet" || task == "dummy" || strings.HasSuffix(task, "-imagenet1k") || strings.HasPrefix(task, babelName) {
+			continue
+		}
+		tasks++
+		if _, ok := lists[task+".classes"]; ok {
+			named++
+		}
+	}
+	return tasks, named
 }
 
 func downloadWheels(ctx context.Context, dir string) error {
@@ -97,7 +119,7 @@ func readWheels(dir string) (map[string][]string, error) {
 			return nil, fmt.Errorf("%s: %w", found[0], err)
 		}
 	}
-	return lists, nil
+	return lists, addVariants(lists)
 }
 
 func readWheel(file string, lists map[string][]string) error {
@@ -107,7 +129,8 @@ func readWheel(file string, lists map[string][]string) error {
 	}
 	defer archive.Close()
 	for _, member := range archive.File {
-		if strings.HasSuffix(member.Name, "_classnames.json") || strings.HasSuffix(member.Name, "_templates.json") || path.Base(member.Name) == "zero_shot_metadata.py" {
+		base := path.Base(member.Name)
+		if strings.HasSuffix(base, "_classnames.json") || strings.HasSuffix(base, "_templates.json") || slices.Contains(otherMembers, base) {
 			r, err := member.Open()
 			if err != nil {
 				return err
@@ -115,7 +138,7 @@ func readWheel(file string, lists map[string][]string) error {
 			content, err := io.ReadAll(io.LimitReader(r, 64<<20))
 			r.Close()
 			if err == nil {
-				err = readLists(path.Base(member.Name), content, lists)
+				err = readLists(base, content, lists)
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", member.Name, err)
@@ -125,10 +148,21 @@ func readWheel(file string, lists map[string][]string) error {
 	return nil
 }
 
+// otherMembers are the files with lists beside those whose names say so: open_clip's ImageNet, and CLIP_benchmark's
+// variants of ImageNet and Babel-ImageNet.
+var otherMembers = []string{"zero_shot_metadata.py", "builder.py", "babel_imagenet.json", "nllb_dist13b_prompts.json"}
+
 // readLists reads one file of a wheel. English lists are named by the task alone, others with the language before it.
 func readLists(name string, content []byte, lists map[string][]string) error {
-	if strings.HasSuffix(name, ".py") {
+	switch name {
+	case "zero_shot_metadata.py":
 		return readPython(string(content), lists)
+	case "builder.py":
+		return readWordnet(string(content), lists)
+	case "babel_imagenet.json":
+		return readBabel(content, lists)
+	case "nllb_dist13b_prompts.json":
+		return readBabelTemplates(content, lists)
 	}
 	var byTask map[string]json.RawMessage
 	if err := json.Unmarshal(content, &byTask); err != nil {
@@ -173,6 +207,90 @@ func readPython(source string, lists map[string][]string) error {
 	}
 	if len(lists["imagenet.classes"]) != 1000 || len(lists["imagenet.templates"]) != 80 {
 		return fmt.Errorf("found %d class names and %d templates, not 1000 and 80: the package's source has changed", len(lists["imagenet.classes"]), len(lists["imagenet.templates"]))
+	}
+	return nil
+}
+
+// wordnetList finds one of builder.py's lists of WordNet's numbers; one of them is a set.
+var wordnetList = regexp.MustCompile(`(?m)^\s*(imagenet_[aro]|all_imagenet)_(?:wnids|wordnet_ids)\s*=\s*[\[{]([^\]}]*)[\]}]`)
+
+// wordnetSuffix marks lists of WordNet's numbers, which addVariants turns into class names.
+const wordnetSuffix = ".wordnet"
+
+// readWordnet finds which classes of ImageNet its variants have.
+func readWordnet(source string, lists map[string][]string) error {
+	for _, m := range wordnetList.FindAllStringSubmatch(source, -1) {
+		for _, s := range pythonString.FindAllStringSubmatch(m[2], -1) {
+			lists[m[1]+wordnetSuffix] = append(lists[m[1]+wordnetSuffix], s[1]+s[2])
+		}
+	}
+	return nil
+}
+
+// addVariants fills in the tasks that CLIP_benchmark derives from ImageNet in its code: all classes, or a part of them,
+// with ImageNet's templates. ObjectNet's class names come with its data.
+func addVariants(lists map[string][]string) error {
+	classes, templates, all := lists["imagenet1k.classes"], lists["imagenet1k.templates"], lists["all_imagenet"+wordnetSuffix]
+	if len(classes) != 1000 || len(all) != 1000 || len(templates) == 0 {
+		return fmt.Errorf("found %d class names of imagenet1k, %d templates and %d WordNet numbers, not 1000, some and 1000: the package's source has changed", len(classes), len(templates), len(all))
+	}
+	for _, task := range []string{"imagenetv2", "imagenet_sketch", "imagenet-w", "imagenet1k-unverified"} {
+		lists[task+".classes"], lists[task+".templates"] = classes, templates
+	}
+	lists["objectnet.templates"] = templates
+	for _, letter := range []string{"a", "r", "o"} {
+		numbers := lists["imagenet_"+letter+wordnetSuffix]
+		for i, number := range all {
+			if slices.Contains(numbers, number) {
+				lists["imagenet-"+letter+".classes"] = append(lists["imagenet-"+letter+".classes"], classes[i])
+			}
+		}
+		if len(numbers) != 200 || len(lists["imagenet-"+letter+".classes"]) != 200 {
+			return fmt.Errorf("imagenet-%s has %d classes, not 200: the package's source has changed", letter, len(numbers))
+		}
+		lists["imagenet-"+letter+".templates"] = templates
+	}
+	maps.DeleteFunc(lists, func(name string, _ []string) bool { return strings.HasSuffix(name, wordnetSuffix) })
+	return nil
+}
+
+const babelName = "babel_imagenet-"
+
+// readBabel reads Babel-ImageNet: for each language the indices of ImageNet's classes that it has, and their names.
+func readBabel(content []byte, lists map[string][]string) error {
+	var languages map[string][2]json.RawMessage
+	if err := json.Unmarshal(content, &languages); err != nil {
+		return err
+	}
+	for language, parts := range languages {
+		var indices []int
+		var names []string
+		if err := json.Unmarshal(parts[0], &indices); err != nil {
+			return fmt.Errorf("%s: %w", language, err)
+		}
+		if err := json.Unmarshal(parts[1], &names); err != nil {
+			return fmt.Errorf("%s: %w", language, err)
+		}
+		if len(indices) != len(names) {
+			return fmt.Errorf("%s: %d names for %d classes", language, len(names), len(indices))
+		}
+		name := babelName + strings.ToLower(language)
+		lists[name+".classes"] = names
+		for _, i := range indices {
+			lists[name+".imagenet"] = append(lists[name+".imagenet"], strconv.Itoa(i))
+		}
+	}
+	return nil
+}
+
+// readBabelTemplates reads ImageNet's templates in Babel-ImageNet's languages.
+func readBabelTemplates(content []byte, lists map[string][]string) error {
+	var languages map[string][]string
+	if err := json.Unmarshal(content, &languages); err != nil {
+		return err
+	}
+	for language, templates := range languages {
+		lists[babelName+strings.ToLower(language)+".templates"] = templates
 	}
 	return nil
 }

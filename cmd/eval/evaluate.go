@@ -94,16 +94,16 @@ func runTasks(ctx context.Context, c *common, args []string, stdout, stderr io.W
 
 // evaluate runs all tasks.
 func (f *evaluateFlags) evaluate(ctx context.Context, c *common, p *progress.Reporter) (*eval.Report, error) {
-	opener := &opener{options: prepare.Options{Offline: c.offline, Progress: p}}
-	defer opener.close()
-	tasks, err := opener.tasks(ctx, f.tasks)
+	opener := &configs.Opener{Options: prepare.Options{Offline: c.offline, Progress: p}}
+	defer opener.Close()
+	tasks, err := opener.Tasks(ctx, f.tasks...)
 	if err != nil {
 		return nil, err
 	}
 	return f.evaluateTasks(ctx, c, p, opener, tasks)
 }
 
-func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progress.Reporter, opener *opener, tasks []openTask) (*eval.Report, error) {
+func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progress.Reporter, opener *configs.Opener, tasks []configs.OpenTask) (*eval.Report, error) {
 	m, err := c.open(p)
 	if err != nil {
 		return nil, err
@@ -117,15 +117,15 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 		return nil, err
 	}
 	report := &eval.Report{Title: "tandem evaluation", Model: describe(m), Manifest: &eval.Manifest{
-		Checkpoint: m.Dir, Model: fingerprint, Backend: c.backend, Seed: f.seed, Doubt: f.doubt, Versions: eval.Versions(),
+		Checkpoint: m.Dir, Model: fingerprint, Backend: c.backend, Devices: c.devices, Seed: f.seed, Doubt: f.doubt, Versions: eval.Versions(),
 	}}
 	encoder := &counted{Encoder: m}
 	session := eval.NewSession(encoder, eval.Options{
-		Cache: cache, Model: fingerprint + " " + c.backend, Open: opener.open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
+		Cache: cache, Model: c.embeddings(fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
 	})
 	for _, t := range tasks {
-		encoder.bar = p.Start(t.task.Name, t.size(), "images")
-		result, err := session.Run(ctx, t.task, t.set)
+		encoder.bar = p.Start(t.Task.Name, t.Size(), "images")
+		result, err := session.Run(ctx, t.Task, t.Set)
 		if err != nil {
 			encoder.bar.Fail()
 			return nil, err

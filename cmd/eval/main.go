@@ -31,6 +31,7 @@ type common struct {
 	checkpoint string
 	backend    string
 	offline    bool
+	devices    int
 	verbose    bool
 }
 
@@ -38,6 +39,7 @@ func (c *common) register(flags *flag.FlagSet) {
 	flags.StringVar(&c.checkpoint, "ckpt", "", "`directory` of a checkpoint, or of a run, whose newest one is taken")
 	flags.StringVar(&c.backend, "backend", "auto", "auto, xla:cpu, xla:cuda, xla:tpu or go")
 	flags.BoolVar(&c.offline, "offline", false, "never download anything")
+	flags.IntVar(&c.devices, "devices", 1, "`number` of devices to split each batch of images or texts over")
 	flags.BoolVar(&c.verbose, "v", false, "print errors with everything known about them")
 }
 
@@ -46,7 +48,10 @@ func (c *common) open(p *progress.Reporter) (*embed.Model, error) {
 	if c.checkpoint == "" {
 		return nil, fault.Userf("-ckpt is missing: give a checkpoint's directory or a run's")
 	}
-	return embed.Load(c.checkpoint,
+	if c.devices < 1 {
+		return nil, fault.Userf("-devices %d: at least one is needed", c.devices)
+	}
+	return embed.Load(c.checkpoint, embed.WithDevices(c.devices),
 		embed.WithBackendOptions(backend.Options{Name: c.backend, Offline: c.offline, Progress: p}),
 		embed.WithWarnings(func(line string) { p.Linef("%s", line) }))
 }

@@ -50,6 +50,16 @@ func modelFingerprint(m *embed.Model) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// embeddings names a model's embeddings in the cache: those of another backend, or of batches split over devices, may
+// differ in the last bits.
+func (c *common) embeddings(fingerprint string) string {
+	name := fingerprint + " " + c.backend
+	if c.devices > 1 {
+		name += fmt.Sprintf(" on %d devices", c.devices)
+	}
+	return name
+}
+
 // modelFiles lists the files of the model at path, with the hashes that are known.
 func modelFiles(path string) (names []string, sums map[string]string, err error) {
 	info, err := os.Stat(path)

@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"tandem/configs"
+	"tandem/data/build"
 	"tandem/data/ingest"
 	"tandem/internal/atomicfile"
 	"tandem/internal/fault"
@@ -53,12 +54,16 @@ func runNew(ctx context.Context, c *common, args []string, stdout, stderr io.Wri
 		}
 		o.ClassNames = strings.Split(strings.TrimSpace(strings.ReplaceAll(string(content), "\r\n", "\n")), "\n")
 	}
-	input, err := openInput(flags.Arg(0), o)
+	input, err := ingest.Open(flags.Arg(0), o)
 	if err != nil {
 		return err
 	}
 	data := filepath.Join(*out, "data")
-	if err := buildShards(ctx, input, data, progress.New(stderr)); err != nil {
+	report, err := build.Build(ctx, []ingest.Input{input}, build.Options{Out: data, Progress: progress.New(stderr)})
+	if err != nil {
+		return err
+	}
+	if err := report.Check(); err != nil {
 		return err
 	}
 	file, err := taskFile(data, *name, *label, templates, *licence)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"tandem/configs"
 	"tandem/data/prepare"
 	"tandem/embed"
 	"tandem/eval"
@@ -80,19 +81,19 @@ func runProbe(ctx context.Context, c *common, args []string, stdout, stderr io.W
 		return fault.Userf("name one classification task with -task")
 	}
 	p := progress.New(stderr)
-	opener := &opener{options: prepare.Options{Offline: c.offline, Progress: p}}
-	defer opener.close()
-	tasks, err := opener.tasks(ctx, f.tasks)
+	opener := &configs.Opener{Options: prepare.Options{Offline: c.offline, Progress: p}}
+	defer opener.Close()
+	tasks, err := opener.Tasks(ctx, f.tasks...)
 	if err != nil {
 		return err
 	}
 	for _, t := range tasks {
-		if t.task.Kind != "" && t.task.Kind != eval.Classification {
-			return fault.Userf("task %s is a %s: a probe needs one label an image", t.task.Name, t.task.Kind)
+		if t.Task.Kind != "" && t.Task.Kind != eval.Classification {
+			return fault.Userf("task %s is a %s: a probe needs one label an image", t.Task.Name, t.Task.Kind)
 		}
 	}
 	if len(tasks) != 1 {
-		return fault.Userf("%s names %d tasks: pick one, like %s", f.tasks[0], len(tasks), tasks[0].task.Name)
+		return fault.Userf("%s names %d tasks: pick one, like %s", f.tasks[0], len(tasks), tasks[0].Task.Name)
 	}
 	return f.run(ctx, c, p, opener, tasks[0], shots, stdout)
 }
@@ -109,7 +110,7 @@ func (f *probeFlags) parseShots() ([]int, error) {
 	return shots, nil
 }
 
-func (f *probeFlags) run(ctx context.Context, c *common, p *progress.Reporter, opener *opener, t openTask, shots []int, stdout io.Writer) error {
+func (f *probeFlags) run(ctx context.Context, c *common, p *progress.Reporter, opener *configs.Opener, t configs.OpenTask, shots []int, stdout io.Writer) error {
 	m, err := c.open(p)
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func (f *probeFlags) run(ctx context.Context, c *common, p *progress.Reporter, o
 	if err != nil {
 		return err
 	}
-	report := probeReport{Task: t.task.Name, Kind: f.kind, Train: train.Len(), Settings: map[string]string{}}
+	report := probeReport{Task: t.Task.Name, Kind: f.kind, Train: train.Len(), Settings: map[string]string{}}
 	zero := &probe.TipAdapter{Train: probe.Set{Classes: train.Classes}, Text: classifier.Rows, Scale: classifier.Scale}
 	report.ZeroShot = probe.Accuracy(zero, test)
 	if len(shots) > 0 {
@@ -134,7 +135,7 @@ func (f *probeFlags) run(ctx context.Context, c *common, p *progress.Reporter, o
 		accuracy := probe.Accuracy(trained, test)
 		report.Probe = &accuracy
 		if f.save != "" {
-			notes := map[string]string{"task": t.task.Name, "train split": f.train, "accuracy": fmt.Sprintf("%.4f of %d", accuracy.Value, accuracy.N)}
+			notes := map[string]string{"task": t.Task.Name, "train split": f.train, "accuracy": fmt.Sprintf("%.4f of %d", accuracy.Value, accuracy.N)}
 			if err := probe.Save(f.save, trained, model, notes); err != nil {
 				return err
 			}
@@ -171,7 +172,7 @@ func (f *probeFlags) curves(train, test probe.Set, classifier *zeroshot.Classifi
 }
 
 // embed encodes both splits and the classes.
-func (f *probeFlags) embed(ctx context.Context, c *common, m *embed.Model, p *progress.Reporter, opener *opener, t openTask) (train, test probe.Set, classifier *zeroshot.Classifier, model string, err error) {
+func (f *probeFlags) embed(ctx context.Context, c *common, m *embed.Model, p *progress.Reporter, opener *configs.Opener, t configs.OpenTask) (train, test probe.Set, classifier *zeroshot.Classifier, model string, err error) {
 	fingerprint, err := modelFingerprint(m)
 	if err != nil {
 		return train, test, nil, "", err
@@ -180,13 +181,13 @@ func (f *probeFlags) embed(ctx context.Context, c *common, m *embed.Model, p *pr
 	if err != nil {
 		return train, test, nil, "", err
 	}
-	model = fingerprint + " " + c.backend
-	encoder := &counted{Encoder: m, bar: p.Start(t.task.Name, -1, "images")}
-	session := eval.NewSession(encoder, eval.Options{Cache: cache, Model: model, Open: opener.open, Seed: f.seed})
-	train, test, classifier, err = session.Labelled(ctx, t.task, t.set, eval.Subset{Split: f.train})
+	model = c.embeddings(fingerprint)
+	encoder := &counted{Encoder: m, bar: p.Start(t.Task.Name, -1, "images")}
+	session := eval.NewSession(encoder, eval.Options{Cache: cache, Model: model, Open: opener.Open, Seed: f.seed})
+	train, test, classifier, err = session.Labelled(ctx, t.Task, t.Set, eval.Subset{Split: f.train})
 	if err != nil {
 		encoder.bar.Fail()
-		return train, test, nil, "", fmt.Errorf("task %s: %w", t.task.Name, err)
+		return train, test, nil, "", fmt.Errorf("task %s: %w", t.Task.Name, err)
 	}
 	encoder.bar.Done()
 	return train, test, classifier, model, nil

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"tandem/configs"
 	"tandem/data/prepare"
 	"tandem/eval"
 	"tandem/eval/compare"
@@ -61,12 +62,13 @@ func again(ctx context.Context, c *common, old *eval.Report, stderr io.Writer) (
 	if c.backend == "auto" && old.Manifest.Backend != "" {
 		c.backend = old.Manifest.Backend
 	}
+	c.devices = max(1, c.devices, old.Manifest.Devices)
 	p := progress.New(stderr)
-	opener := &opener{options: prepare.Options{Offline: c.offline, Progress: p}}
-	defer opener.close()
-	var tasks []openTask
+	opener := &configs.Opener{Options: prepare.Options{Offline: c.offline, Progress: p}}
+	defer opener.Close()
+	var tasks []configs.OpenTask
 	for _, r := range old.Results {
-		t, err := opener.task(ctx, r.Task)
+		t, err := opener.Task(ctx, r.Task)
 		if err != nil {
 			return nil, err
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -202,12 +201,6 @@ func ranks(keys []uint64) []int32 {
 	return numbers
 }
 
-// taskRun is an evaluation ready to run.
-type taskRun struct {
-	task eval.Task
-	set  eval.Dataset // nil where the task generates its pictures
-}
-
 // checkTasks finds the description of every task that the recipe names: a missing one must not turn up after hours.
 func (s *session) checkTasks() error {
 	e := s.experiment.Eval
@@ -219,55 +212,14 @@ func (s *session) checkTasks() error {
 	return nil
 }
 
-// openTasks resolves references to tasks and opens their data, until closeSets. The recipe's own data set is known by its
-// name.
-func (s *session) openTasks(ctx context.Context, refs []string) ([]taskRun, error) {
-	var runs []taskRun
-	for _, ref := range refs {
-		tasks, err := configs.Tasks(ref)
-		if err != nil {
-			return nil, err
-		}
-		for _, task := range tasks {
-			if task.Probe != "" { // generated
-				runs = append(runs, taskRun{task, nil})
-				continue
-			}
-			set, err := s.openData(ctx, task.Data, task.Split)
-			if err != nil {
-				return nil, fmt.Errorf("task %s: %w", task.Name, err)
-			}
-			runs = append(runs, taskRun{task, set})
-		}
+// openTasks resolves references to tasks and opens their data, until the session ends. The recipe's own data set is known
+// by its name.
+func (s *session) openTasks(ctx context.Context, refs []string) ([]configs.OpenTask, error) {
+	s.tasks.Options = prepare.Options{Offline: s.options.offline, Progress: s.progress}
+	if own := s.experiment.Dataset.Name; own != "" {
+		s.tasks.Own = map[string]string{own: s.experiment.Data.Sources[0].Shards}
 	}
-	return runs, nil
-}
-
-// openData opens a split of what a task names, until closeSets.
-func (s *session) openData(ctx context.Context, location, split string) (_ eval.Dataset, err error) {
-	switch {
-	case location == s.experiment.Dataset.Name:
-		location = s.experiment.Data.Sources[0].Shards
-	case slices.Contains(prepare.Names(), location):
-		if location, err = prepare.Ensure(ctx, prepare.Config{Name: location}, prepare.Options{Offline: s.options.offline, Progress: s.progress}); err != nil {
-			return nil, err
-		}
-	}
-	set, err := eval.OpenShards(ctx, location, split)
-	if err != nil {
-		return nil, err
-	}
-	s.sets = append(s.sets, set)
-	return set, nil
-}
-
-// closeSets closes the data of all tasks.
-func (s *session) closeSets() (err error) {
-	for _, set := range s.sets {
-		err = errors.Join(err, set.Close())
-	}
-	s.sets = nil
-	return err
+	return s.tasks.Tasks(ctx, refs...)
 }
 
 // hooks are the evaluations during training.
@@ -292,12 +244,12 @@ func (s *session) hooks(ctx context.Context, every int64) ([]train.Hook, error) 
 		}
 		evaluation := eval.NewSession(encoder, options) // the weights have changed: nothing is kept from the last time
 		for _, r := range runs {
-			result, err := evaluation.Run(ctx, r.task, r.set)
+			result, err := evaluation.Run(ctx, r.Task, r.Set)
 			if err != nil {
 				return nil, err
 			}
 			headline := result.Headline()
-			values[r.task.Name+" "+headline.Name] = headline.Value
+			values[r.Task.Name+" "+headline.Name] = headline.Value
 		}
 		return values, nil
 	}
@@ -324,7 +276,7 @@ func (s *session) currentEncoder() func() (*embed.Model, error) {
 			}
 			store = average
 		}
-		encoder, err = embed.New(s.model(), store, embed.WithBackend(s.backend.Backend))
+		encoder, err = embed.New(s.model(), store, embed.WithBackend(s.backend.Backend), embed.WithDevices(s.options.devices))
 		return encoder, err
 	}
 }
@@ -350,10 +302,10 @@ func (s *session) report(ctx context.Context) error {
 	}
 	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
 	options := s.finalHead()
-	options.Pictures, options.Doubt, options.Open = true, true, s.openData
+	options.Pictures, options.Doubt = true, true
 	evaluation := eval.NewSession(encoder, options)
 	for _, r := range runs {
-		result, err := evaluation.Run(ctx, r.task, r.set)
+		result, err := evaluation.Run(ctx, r.Task, r.Set)
 		if err != nil {
 			task.Fail()
 			return err

@@ -59,9 +59,9 @@ func (s *session) preflight(ctx context.Context) error {
 }
 
 // openTasksOf opens every task that the recipe names: a missing one must not turn up after hours.
-func (s *session) openTasksOf(ctx context.Context) ([]taskRun, error) {
+func (s *session) openTasksOf(ctx context.Context) ([]configs.OpenTask, error) {
 	eval := s.experiment.Eval
-	var all []taskRun
+	var all []configs.OpenTask
 	refs := append(append(append([]string(nil), eval.Hook...), eval.Final...), eval.Guard...)
 	for _, ref := range refs {
 		runs, err := s.openTasks(ctx, []string{ref})

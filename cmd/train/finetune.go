@@ -11,6 +11,7 @@ import (
 
 	"tandem/checkpoints"
 	"tandem/checkpoints/foreign"
+	"tandem/configs"
 	"tandem/embed"
 	"tandem/eval"
 	"tandem/internal/atomicfile"
@@ -85,7 +86,7 @@ func (s *session) openEnds(ctx context.Context) (*ends, error) {
 	if e.head, err = s.tunedHead(tuned); err != nil {
 		return nil, err
 	}
-	e.encoder, err = embed.New(s.model(), e.into, embed.WithBackend(s.backend.Backend))
+	e.encoder, err = embed.New(s.model(), e.into, embed.WithBackend(s.backend.Backend), embed.WithDevices(s.options.devices))
 	return e, err
 }
 
@@ -126,11 +127,11 @@ func (s *session) finishTuning(ctx context.Context, report *eval.Report) (*embed
 }
 
 // sweep measures each α; without a sweep the two ends.
-func (s *session) sweep(ctx context.Context, e *ends, t *eval.Tuning, targets, guards []taskRun) error {
+func (s *session) sweep(ctx context.Context, e *ends, t *eval.Tuning, targets, guards []configs.OpenTask) error {
 	alphas, wise := []float64{0, 1}, s.experiment.Eval.Wise
 	if wise != nil {
 		alphas = wise.Alphas
-		t.Select = s.selection.run.task.Name
+		t.Select = s.selection.run.Task.Name
 	}
 	task := s.progress.Start("interpolating", int64(len(alphas)), "models")
 	var chosenBy []float64
@@ -155,12 +156,12 @@ func (s *session) sweep(ctx context.Context, e *ends, t *eval.Tuning, targets, g
 }
 
 // measure evaluates the model at one α.
-func (s *session) measure(ctx context.Context, e *ends, alpha float64, targets, guards []taskRun) (eval.AlphaPoint, error) {
+func (s *session) measure(ctx context.Context, e *ends, alpha float64, targets, guards []configs.OpenTask) (eval.AlphaPoint, error) {
 	p := eval.AlphaPoint{Alpha: alpha}
 	if err := tune.Interpolate(s.experiment.Model.Config, e.into, e.base, e.tuned, alpha); err != nil {
 		return p, err
 	}
-	evaluation := eval.NewSession(e.encoder, s.head.options(s.head.at(e.head, alpha)))
+	evaluation := eval.NewSession(e.encoder, s.evaluation(s.head.at(e.head, alpha)))
 	if s.experiment.Eval.Wise != nil {
 		value, _, err := s.selection.measure(ctx, evaluation)
 		if err != nil {
@@ -177,15 +178,15 @@ func (s *session) measure(ctx context.Context, e *ends, alpha float64, targets, 
 }
 
 // headlines are the tasks' first metrics.
-func headlines(ctx context.Context, evaluation *eval.Session, runs []taskRun) ([]eval.TaskValue, error) {
+func headlines(ctx context.Context, evaluation *eval.Session, runs []configs.OpenTask) ([]eval.TaskValue, error) {
 	var values []eval.TaskValue
 	for _, r := range runs {
-		result, err := evaluation.Run(ctx, r.task, r.set)
+		result, err := evaluation.Run(ctx, r.Task, r.Set)
 		if err != nil {
 			return nil, err
 		}
 		m := result.Ordered()[0]
-		values = append(values, eval.TaskValue{Task: r.task.Name, Metric: m.Name, Value: m.Value})
+		values = append(values, eval.TaskValue{Task: r.Task.Name, Metric: m.Name, Value: m.Value})
 	}
 	return values, nil
 }

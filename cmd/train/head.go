@@ -131,22 +131,31 @@ func (h *classHead) at(tuned [][]float32, alpha float64) *zeroshot.Classifier {
 	return h.with(rows)
 }
 
-// currentHead are the options of an evaluation by the head in training, or its moving average.
+// evaluation are the options of one in which a head answers; without one, the text tower does.
+func (s *session) evaluation(answers *zeroshot.Classifier) eval.Options {
+	o := eval.Options{Open: s.tasks.Open}
+	if s.head != nil {
+		o.Head, o.HeadData = answers, s.head.data
+	}
+	return o
+}
+
+// currentHead are those of an evaluation by the head in training, or its moving average.
 func (s *session) currentHead() (eval.Options, error) {
 	if s.head == nil {
-		return eval.Options{}, nil
+		return s.evaluation(nil), nil
 	}
 	stepper := s.trainer.Stepper
 	rows, err := stepper.HeadRows(stepper.HasAverage())
-	return s.head.options(s.head.with(rows)), err
+	return s.evaluation(s.head.with(rows)), err
 }
 
 // finalHead are those of an evaluation by the head that was taken.
 func (s *session) finalHead() eval.Options {
 	if s.head == nil {
-		return eval.Options{}
+		return s.evaluation(nil)
 	}
-	return s.head.options(s.head.taken)
+	return s.evaluation(s.head.taken)
 }
 
 // tunedHead reads the head of a checkpoint; nil without one.
@@ -168,12 +177,4 @@ func writeHead(path string, c *zeroshot.Classifier, notes map[string]string) err
 		p.Classes, p.Weights = append(p.Classes, c.Classes[i].Name), append(p.Weights, scaled)
 	}
 	return probe.Save(path, p, "", notes)
-}
-
-// options are those of an evaluation in which a head answers; without one, the text tower does.
-func (h *classHead) options(answers *zeroshot.Classifier) eval.Options {
-	if h == nil {
-		return eval.Options{}
-	}
-	return eval.Options{Head: answers, HeadData: h.data}
 }

@@ -21,7 +21,7 @@ import (
 type selection struct {
 	config configs.Select
 	path   string // of the history
-	run    taskRun
+	run    configs.OpenTask
 
 	History []measurement `json:"history"`
 }
@@ -99,7 +99,7 @@ func (sel *selection) hook(every int64, encoder func() (*embed.Model, error), he
 		if err := sel.write(); err != nil {
 			return nil, err
 		}
-		values := map[string]float64{sel.run.task.Name + " " + name: value}
+		values := map[string]float64{sel.run.Task.Name + " " + name: value}
 		if waited := len(sel.History) - 1 - sel.best(); sel.config.Patience > 0 && waited >= sel.config.Patience {
 			return values, train.ErrEnough
 		}
@@ -113,7 +113,7 @@ func (sel *selection) write() error {
 
 // measure is the chosen metric of a model.
 func (sel *selection) measure(ctx context.Context, evaluation *eval.Session) (value float64, name string, err error) {
-	result, err := evaluation.Run(ctx, sel.run.task, sel.run.set)
+	result, err := evaluation.Run(ctx, sel.run.Task, sel.run.Set)
 	if err != nil {
 		return 0, "", err
 	}
@@ -133,10 +133,10 @@ func metricOf(r eval.Result, name string) (float64, string, error) {
 }
 
 // checkTaskOverlap warns of a task that is judged by the data that chose the model.
-func (s *session) checkTaskOverlap(sel *selection, judged []taskRun) {
+func (s *session) checkTaskOverlap(sel *selection, judged []configs.OpenTask) {
 	for _, r := range judged {
-		if sel != nil && r.task.Data == sel.run.task.Data && r.task.Split == sel.run.task.Split {
-			s.warn("task %s and eval.select.task %s use the same split %q: what chose the model cannot judge it fairly", r.task.Name, sel.run.task.Name, fmt.Sprint(r.task.Split))
+		if sel != nil && r.Task.Data == sel.run.Task.Data && r.Task.Split == sel.run.Task.Split {
+			s.warn("task %s and eval.select.task %s use the same split %q: what chose the model cannot judge it fairly", r.Task.Name, sel.run.Task.Name, fmt.Sprint(r.Task.Split))
 		}
 	}
 }

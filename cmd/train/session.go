@@ -23,7 +23,6 @@ import (
 	"tandem/configs"
 	"tandem/data"
 	"tandem/data/prepare"
-	"tandem/eval"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
 	"tandem/tokenizer"
@@ -47,11 +46,11 @@ type session struct {
 	initial      checkpoints.Model // what training starts from, where the recipe names it
 	initialStore *gml.Store
 	stepper      *train.Stepper
-	rows         rowSources     // computed before training
-	sets         []*eval.Shards // of the tasks
-	head         *classHead     // of loss.name head
+	rows         rowSources // computed before training
+	head         *classHead // of loss.name head
 	selection    *selection
-	trained      time.Duration // spent in the loop
+	tasks        configs.Opener // and their data
+	trained      time.Duration  // spent in the loop
 	warnings     []string
 
 	resumed    *train.State // where to go on, nil for a new run
@@ -68,7 +67,7 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	s := &session{options: o, experiment: experiment, dir: o.runDir(experiment.Name), progress: p, stdout: stdout}
-	defer func() { err = errors.Join(err, s.closeSets()) }()
+	defer func() { err = errors.Join(err, s.tasks.Close()) }()
 	if o.check {
 		if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, KeepMemory: true}); err != nil {
 			return err

@@ -96,12 +96,9 @@ func DefaultRoot() (string, error) {
 // Ensure returns the directory of a data set's shards, building them if they are not there. A build that was cut off
 // goes on where it stood.
 func Ensure(ctx context.Context, c Config, o Options) (string, error) {
-	root := o.Root
-	if root == "" {
-		var err error
-		if root, err = DefaultRoot(); err != nil {
-			return "", err
-		}
+	root, err := o.root()
+	if err != nil {
+		return "", err
 	}
 	dir := filepath.Join(root, c.dirName())
 	if _, err := os.Stat(filepath.Join(dir, shard.ManifestName)); err == nil {

@@ -1,10 +1,31 @@
 package retrieve
 
-// The three loops that take all the time. Each similarity is a sum over the dimensions in order, in float32, whatever
-// the tile it is in: thresholds and tiles see the same bits, or ties would be decided by rounding. The vector kernels give the same bits too.
+// The loops that take all the time. Each similarity is a sum over the dimensions in order, in float32, whatever the tile
+// it is in and whichever of the two it is a row of: thresholds and tiles see the same bits, or ties would be decided by
+// rounding.
 
-// dot is the inner product, dimension after dimension.
-func dot(a, b []float32) float32 {
+// kernel multiplies blocks of a fixed shape.
+type kernel struct {
+	name          string
+	rows, columns int // of a block
+	// block fills a tile's first rows and columns with the inner products of rows, one after the other, and a panel of
+	// candidates, dimension by dimension.
+	block func(tile, rows, panel []float32, dim int)
+	// dot is one inner product with the bits that block gives.
+	dot func(a, b []float32) float32
+	// countAtLeast is the number of similarities at or above a threshold.
+	countAtLeast func(similarities []float32, threshold float32) int32
+	// countEach adds to each count the rows of a tile whose similarity is at or above the column's own threshold.
+	countEach func(counts []int32, tile, values []float32, rows int)
+}
+
+const plainRows, plainColumns = 8, 48
+
+// plain is the kernel of every machine.
+var plain = kernel{"plain", plainRows, plainColumns, blockGo, dotGo, countAtLeastGo, countEachGo}
+
+// dotGo is the inner product, dimension after dimension.
+func dotGo(a, b []float32) float32 {
 	var s float32
 	b = b[:len(a)]
 	for d, x := range a {
@@ -13,9 +34,15 @@ func dot(a, b []float32) float32 {
 	return s
 }
 
-// productGo fills dst with the inner products of a row and n packed ones: four dimensions a pass over dst.
-func productGo(dst, row, packed []float32, n int) {
-	dst = dst[:n]
+func blockGo(tile, rows, panel []float32, dim int) {
+	for i := range plainRows {
+		productGo(tile[i*tileColumns:][:plainColumns], rows[i*dim:][:dim], panel)
+	}
+}
+
+// productGo fills dst with the inner products of a row and packed ones: four dimensions a pass over dst.
+func productGo(dst, row, packed []float32) {
+	n := len(dst)
 	clear(dst)
 	d := 0
 	for ; d+4 <= len(row); d += 4 {
@@ -37,7 +64,6 @@ func productGo(dst, row, packed []float32, n int) {
 	}
 }
 
-// countAtLeastGo is the number of similarities at or above a threshold.
 func countAtLeastGo(similarities []float32, threshold float32) int32 {
 	var n int32
 	for _, s := range similarities {
@@ -48,12 +74,13 @@ func countAtLeastGo(similarities []float32, threshold float32) int32 {
 	return n
 }
 
-// countEachGo adds 1 to each count whose similarity is at or above its own threshold.
-func countEachGo(counts []int32, similarities, values []float32) {
-	similarities, values = similarities[:len(counts)], values[:len(counts)]
-	for j := range counts {
-		if similarities[j] >= values[j] {
-			counts[j]++
+func countEachGo(counts []int32, tile, values []float32, rows int) {
+	for i := range rows {
+		similarities, values := tile[i*tileColumns:][:len(counts)], values[:len(counts)]
+		for j := range counts {
+			if similarities[j] >= values[j] {
+				counts[j]++
+			}
 		}
 	}
 }

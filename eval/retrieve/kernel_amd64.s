@@ -1,21 +1,19 @@
 #include "textflag.h"
 
-// One dimension of eight columns: the product is rounded before it is added, as in dot.
-#define TERM(offset, sum, t) \
-	VMULPS offset(R9), Y8, t \
-	VADDPS t, sum, sum
+// The blocks: each number of the tile has a register of its own and gathers its products in the order of the
+// dimensions, each rounded once (fused).
 
-// func productAVX(dst, row, packed *float32, columns, dim int)
-TEXT ·productAVX(SB), NOSPLIT, $0-40
-	MOVQ dst+0(FP), DI
-	MOVQ row+8(FP), SI
-	MOVQ packed+16(FP), BX
-	MOVQ columns+24(FP), CX
-	MOVQ dim+32(FP), DX
-	MOVQ CX, R8
-	SHLQ $2, R8
-
-group:
+// func multiplyAVX2(tile, rows, panel *float32, dim, stride int)
+TEXT ·multiplyAVX2(SB), NOSPLIT, $0-40
+	MOVQ tile+0(FP), DI
+	MOVQ rows+8(FP), SI
+	MOVQ panel+16(FP), BX
+	MOVQ dim+24(FP), DX
+	MOVQ stride+32(FP), R9
+	SHLQ $2, R9
+	LEAQ (DX*4), R8       // a row's bytes
+	LEAQ (SI)(R8*2), R10
+	ADDQ R8, R10          // the fourth row
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -24,38 +22,185 @@ group:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   BX, R9
-	MOVQ   SI, R10
-	MOVQ   DX, R11
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
 
 dimension:
-	VBROADCASTSS (R10), Y8
-	TERM(0, Y0, Y9)
-	TERM(32, Y1, Y10)
-	TERM(64, Y2, Y11)
-	TERM(96, Y3, Y12)
-	TERM(128, Y4, Y13)
-	TERM(160, Y5, Y14)
-	TERM(192, Y6, Y15)
-	TERM(224, Y7, Y9)
-	ADDQ R8, R9
+	VMOVUPS (BX), Y12
+	VMOVUPS 32(BX), Y13
+	VMOVUPS 64(BX), Y14
+	VBROADCASTSS (SI), Y15
+	VFMADD231PS Y15, Y12, Y0
+	VFMADD231PS Y15, Y13, Y1
+	VFMADD231PS Y15, Y14, Y2
+	VBROADCASTSS (SI)(R8*1), Y15
+	VFMADD231PS Y15, Y12, Y3
+	VFMADD231PS Y15, Y13, Y4
+	VFMADD231PS Y15, Y14, Y5
+	VBROADCASTSS (SI)(R8*2), Y15
+	VFMADD231PS Y15, Y12, Y6
+	VFMADD231PS Y15, Y13, Y7
+	VFMADD231PS Y15, Y14, Y8
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS Y15, Y12, Y9
+	VFMADD231PS Y15, Y13, Y10
+	VFMADD231PS Y15, Y14, Y11
+	ADDQ $4, SI
 	ADDQ $4, R10
-	DECQ R11
+	ADDQ $96, BX
+	DECQ DX
 	JNZ  dimension
 
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	VMOVUPS Y2, 64(DI)
-	VMOVUPS Y3, 96(DI)
-	VMOVUPS Y4, 128(DI)
-	VMOVUPS Y5, 160(DI)
-	VMOVUPS Y6, 192(DI)
-	VMOVUPS Y7, 224(DI)
-	ADDQ    $256, DI
-	ADDQ    $256, BX
-	SUBQ    $64, CX
-	JNZ     group
+	ADDQ R9, DI
+	VMOVUPS Y3, (DI)
+	VMOVUPS Y4, 32(DI)
+	VMOVUPS Y5, 64(DI)
+	ADDQ R9, DI
+	VMOVUPS Y6, (DI)
+	VMOVUPS Y7, 32(DI)
+	VMOVUPS Y8, 64(DI)
+	ADDQ R9, DI
+	VMOVUPS Y9, (DI)
+	VMOVUPS Y10, 32(DI)
+	VMOVUPS Y11, 64(DI)
 	VZEROUPPER
+	RET
+
+// func multiplyAVX512(tile, rows, panel *float32, dim, stride int)
+TEXT ·multiplyAVX512(SB), NOSPLIT, $0-40
+	MOVQ tile+0(FP), DI
+	MOVQ rows+8(FP), SI
+	MOVQ panel+16(FP), BX
+	MOVQ dim+24(FP), DX
+	MOVQ stride+32(FP), R9
+	SHLQ $2, R9
+	LEAQ (DX*4), R8       // a row's bytes
+	LEAQ (SI)(R8*2), R10
+	ADDQ R8, R10          // the fourth row
+	LEAQ (R10)(R8*2), R11
+	ADDQ R8, R11          // the seventh
+	VPXORQ Z0, Z0, Z0
+	VPXORQ Z1, Z1, Z1
+	VPXORQ Z2, Z2, Z2
+	VPXORQ Z3, Z3, Z3
+	VPXORQ Z4, Z4, Z4
+	VPXORQ Z5, Z5, Z5
+	VPXORQ Z6, Z6, Z6
+	VPXORQ Z7, Z7, Z7
+	VPXORQ Z8, Z8, Z8
+	VPXORQ Z9, Z9, Z9
+	VPXORQ Z10, Z10, Z10
+	VPXORQ Z11, Z11, Z11
+	VPXORQ Z12, Z12, Z12
+	VPXORQ Z13, Z13, Z13
+	VPXORQ Z14, Z14, Z14
+	VPXORQ Z15, Z15, Z15
+	VPXORQ Z16, Z16, Z16
+	VPXORQ Z17, Z17, Z17
+	VPXORQ Z18, Z18, Z18
+	VPXORQ Z19, Z19, Z19
+	VPXORQ Z20, Z20, Z20
+	VPXORQ Z21, Z21, Z21
+	VPXORQ Z22, Z22, Z22
+	VPXORQ Z23, Z23, Z23
+
+dimension:
+	VMOVUPS (BX), Z24
+	VMOVUPS 64(BX), Z25
+	VMOVUPS 128(BX), Z26
+	VBROADCASTSS (SI), Z27
+	VFMADD231PS Z27, Z24, Z0
+	VFMADD231PS Z27, Z25, Z1
+	VFMADD231PS Z27, Z26, Z2
+	VBROADCASTSS (SI)(R8*1), Z28
+	VFMADD231PS Z28, Z24, Z3
+	VFMADD231PS Z28, Z25, Z4
+	VFMADD231PS Z28, Z26, Z5
+	VBROADCASTSS (SI)(R8*2), Z29
+	VFMADD231PS Z29, Z24, Z6
+	VFMADD231PS Z29, Z25, Z7
+	VFMADD231PS Z29, Z26, Z8
+	VBROADCASTSS (R10), Z30
+	VFMADD231PS Z30, Z24, Z9
+	VFMADD231PS Z30, Z25, Z10
+	VFMADD231PS Z30, Z26, Z11
+	VBROADCASTSS (R10)(R8*1), Z27
+	VFMADD231PS Z27, Z24, Z12
+	VFMADD231PS Z27, Z25, Z13
+	VFMADD231PS Z27, Z26, Z14
+	VBROADCASTSS (R10)(R8*2), Z28
+	VFMADD231PS Z28, Z24, Z15
+	VFMADD231PS Z28, Z25, Z16
+	VFMADD231PS Z28, Z26, Z17
+	VBROADCASTSS (R11), Z29
+	VFMADD231PS Z29, Z24, Z18
+	VFMADD231PS Z29, Z25, Z19
+	VFMADD231PS Z29, Z26, Z20
+	VBROADCASTSS (R11)(R8*1), Z30
+	VFMADD231PS Z30, Z24, Z21
+	VFMADD231PS Z30, Z25, Z22
+	VFMADD231PS Z30, Z26, Z23
+	ADDQ $4, SI
+	ADDQ $4, R10
+	ADDQ $4, R11
+	ADDQ $192, BX
+	DECQ DX
+	JNZ  dimension
+
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	VMOVUPS Z2, 128(DI)
+	ADDQ R9, DI
+	VMOVUPS Z3, (DI)
+	VMOVUPS Z4, 64(DI)
+	VMOVUPS Z5, 128(DI)
+	ADDQ R9, DI
+	VMOVUPS Z6, (DI)
+	VMOVUPS Z7, 64(DI)
+	VMOVUPS Z8, 128(DI)
+	ADDQ R9, DI
+	VMOVUPS Z9, (DI)
+	VMOVUPS Z10, 64(DI)
+	VMOVUPS Z11, 128(DI)
+	ADDQ R9, DI
+	VMOVUPS Z12, (DI)
+	VMOVUPS Z13, 64(DI)
+	VMOVUPS Z14, 128(DI)
+	ADDQ R9, DI
+	VMOVUPS Z15, (DI)
+	VMOVUPS Z16, 64(DI)
+	VMOVUPS Z17, 128(DI)
+	ADDQ R9, DI
+	VMOVUPS Z18, (DI)
+	VMOVUPS Z19, 64(DI)
+	VMOVUPS Z20, 128(DI)
+	ADDQ R9, DI
+	VMOVUPS Z21, (DI)
+	VMOVUPS Z22, 64(DI)
+	VMOVUPS Z23, 128(DI)
+	VZEROUPPER
+	RET
+
+// func multiplyFused(a, b *float32, n int) float32
+TEXT ·multiplyFused(SB), NOSPLIT, $0-28
+	MOVQ   a+0(FP), SI
+	MOVQ   b+8(FP), BX
+	MOVQ   n+16(FP), CX
+	VXORPS X0, X0, X0
+
+term:
+	VMOVSS      (SI), X1
+	VFMADD231SS (BX), X1, X0
+	ADDQ        $4, SI
+	ADDQ        $4, BX
+	DECQ        CX
+	JNZ         term
+	VMOVSS      X0, ret+24(FP)
 	RET
 
 // func countAtLeastAVX(similarities *float32, n int, threshold float32) int32
@@ -84,19 +229,28 @@ each:
 	VZEROUPPER
 	RET
 
-// func countEachAVX(counts *int32, similarities, values *float32, n int)
-TEXT ·countEachAVX(SB), NOSPLIT, $0-32
+// func countEachAVX(counts *int32, tile, values *float32, n, rows, stride int)
+TEXT ·countEachAVX(SB), NOSPLIT, $0-48
 	MOVQ counts+0(FP), DI
-	MOVQ similarities+8(FP), SI
+	MOVQ tile+8(FP), SI
 	MOVQ values+16(FP), BX
 	MOVQ n+24(FP), CX
+	MOVQ stride+40(FP), R9
+	SHLQ $2, R9
 
 next:
-	VMOVUPS (SI), Y0
 	VMOVUPS (BX), Y1
-	VCMPPS  $0x1D, Y1, Y0, Y2
 	VMOVDQU (DI), Y3
+	MOVQ    rows+32(FP), DX
+	MOVQ    SI, R10
+
+row:
+	VMOVUPS (R10), Y0
+	VCMPPS  $0x1D, Y1, Y0, Y2
 	VPSUBD  Y2, Y3, Y3
+	ADDQ    R9, R10
+	DECQ    DX
+	JNZ     row
 	VMOVDQU Y3, (DI)
 	ADDQ    $32, SI
 	ADDQ    $32, BX

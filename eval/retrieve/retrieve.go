@@ -128,7 +128,7 @@ func newThresholds(queries, candidates Matrix, links Links) *thresholds {
 	for q := range queries.Len() {
 		values := t.values[t.start[q]:t.start[q+1]]
 		for i, c := range links.Of(q) {
-			values[i] = dot(queries.Row(q), candidates.Row(int(c)))
+			values[i] = chosen.dot(queries.Row(q), candidates.Row(int(c)))
 		}
 		slices.SortFunc(values, func(x, y float32) int { return cmp.Compare(y, x) })
 	}
@@ -154,10 +154,10 @@ func (t *thresholds) ranks(links Links, candidates int) *Ranks {
 	return r
 }
 
-// A tile of similarities fits a core's own cache.
+// A tile of similarities fits a core's own cache. Its sides are multiples of every kernel's.
 const (
 	tileRows    = 32
-	tileColumns = 512
+	tileColumns = 480
 )
 
 type search struct {
@@ -176,7 +176,10 @@ func (s *search) run() {
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), max(1, bands)) {
 		wg.Go(func() {
-			w := worker{search: s, packed: make([]float32, tileColumns*s.b.Dim), tile: make([]float32, tileRows*tileColumns)}
+			w := worker{
+				search: s, kernel: chosen, packed: make([]float32, tileColumns*s.b.Dim), tile: make([]float32, tileRows*tileColumns),
+				last: make([]float32, chosen.rows*s.b.Dim),
+			}
 			for {
 				band := int(next.Add(1)) - 1
 				if band >= bands {
@@ -192,23 +195,22 @@ func (s *search) run() {
 // worker holds what one goroutine needs.
 type worker struct {
 	*search
-	packed []float32 // the band's rows, dimension by dimension
+	kernel kernel
+	packed []float32 // the band's rows: panels of kernel.columns candidates, each dimension by dimension
 	tile   []float32
+	last   []float32 // the last rows of a, filled up to a whole block
 	counts []int32
 }
 
 func (w *worker) band(first int) {
 	n := min(tileColumns, w.b.Len()-first)
-	stride := (n + 63) &^ 63
-	w.pack(first, n, stride)
+	w.pack(first, n)
 	from, to := w.columns.start[first], w.columns.start[first+n]
 	w.counts = slices.Grow(w.counts[:0], to-from)[:to-from]
 	clear(w.counts)
 	for top := 0; top < w.a.Len(); top += tileRows {
 		rows := min(tileRows, w.a.Len()-top)
-		for i := range rows {
-			product(w.tile[i*tileColumns:i*tileColumns+stride], w.a.Row(top+i), w.packed, stride)
-		}
+		w.multiply(top, rows, n)
 		for i := range rows {
 			w.countRow(top+i, w.tile[i*tileColumns:i*tileColumns+n])
 		}
@@ -220,11 +222,31 @@ func (w *worker) band(first int) {
 }
 
 // pack lays a band's rows out so that neighbours in memory are neighbouring candidates in one dimension. Columns
-// behind the last one up to the stride hold what was there before; nothing counts them.
-func (w *worker) pack(first, n, stride int) {
+// behind the last one up to a whole panel hold what was there before; nothing counts them.
+func (w *worker) pack(first, n int) {
+	width, dim := w.kernel.columns, w.b.Dim
 	for j := range n {
+		panel := w.packed[j/width*width*dim+j%width:]
 		for d, x := range w.b.Row(first + j) {
-			w.packed[d*stride+j] = x
+			panel[d*width] = x
+		}
+	}
+}
+
+// multiply fills a tile: rows of a from top on against the n packed candidates. A panel stays in the first cache while
+// the rows pass over it.
+func (w *worker) multiply(top, rows, n int) {
+	k, dim := w.kernel, w.a.Dim
+	for column := 0; column < n; column += k.columns {
+		panel := w.packed[column*dim:][:k.columns*dim]
+		for i := 0; i < rows; i += k.rows {
+			block := w.last
+			if i+k.rows <= rows {
+				block = w.a.Data[(top+i)*dim:][:k.rows*dim]
+			} else {
+				copy(block, w.a.Data[(top+i)*dim:])
+			}
+			k.block(w.tile[i*tileColumns+column:], block, panel, dim)
 		}
 	}
 }
@@ -234,7 +256,7 @@ func (w *worker) countRow(q int, similarities []float32) {
 	switch end - start {
 	case 0:
 	case 1:
-		w.rows.counts[start].Add(countAtLeast(similarities, w.rows.values[start]))
+		w.rows.counts[start].Add(w.kernel.countAtLeast(similarities, w.rows.values[start]))
 	default:
 		values := w.rows.values[start:end]
 		lowest := values[len(values)-1]
@@ -251,9 +273,7 @@ func (w *worker) countColumns(first, n, rows int) {
 	t := w.columns
 	from := t.start[first]
 	if t.start[first+n]-from == n && oneEach(t.start[first:first+n+1]) {
-		for i := range rows {
-			countEach(w.counts[:n], w.tile[i*tileColumns:i*tileColumns+n], t.values[from:from+n])
-		}
+		w.kernel.countEach(w.counts[:n], w.tile, t.values[from:from+n], rows)
 		return
 	}
 	for j := range n {

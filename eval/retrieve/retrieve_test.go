@@ -37,7 +37,7 @@ func slowPlaces(a, b Matrix, relevant [][]int) [][]int32 {
 			return 0
 		}
 		slices.SortFunc(order, func(x, y int) int {
-			sx, sy := dot(a.Row(q), b.Row(x)), dot(a.Row(q), b.Row(y))
+			sx, sy := chosen.dot(a.Row(q), b.Row(x)), chosen.dot(a.Row(q), b.Row(y))
 			switch {
 			case sx > sy:
 				return -1
@@ -56,11 +56,11 @@ func slowPlaces(a, b Matrix, relevant [][]int) [][]int32 {
 }
 
 func TestRankAgainstSorting(t *testing.T) {
-	vector := useAVX2
-	t.Run("kernels", testRank)
-	useAVX2 = false
-	defer func() { useAVX2 = vector }()
-	t.Run("plain", testRank)
+	was := chosen
+	defer func() { chosen = was }()
+	for _, chosen = range kernels() {
+		t.Run(chosen.name, testRank)
+	}
 }
 
 func testRank(t *testing.T) {

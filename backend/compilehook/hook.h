@@ -1,7 +1,7 @@
 #pragma once
 #include <stddef.h>
 
-// The parts of OpenXLA's pjrt_c_api.h that the cache touches. The interface only ever grows at the end of each struct.
+// The parts of OpenXLA's pjrt_c_api.h that the hook touches. The interface only ever grows at the end of each struct.
 
 typedef struct pjrt_error pjrt_error;
 
@@ -34,4 +34,4 @@ typedef struct {
 } pjrt_compile_args;
 
 // 0 or an errno. The plugin must be open already.
-int execcache_install(const char* plugin_path);
+int compilehook_install(const char* plugin_path);

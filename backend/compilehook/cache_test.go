@@ -1,6 +1,6 @@
 //go:build linux && cgo
 
-package execcache_test
+package compilehook_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"tandem/backend"
-	"tandem/backend/execcache"
+	"tandem/backend/compilehook"
 )
 
 // TestSecondCompileIsALoad: a program is compiled once and loaded after that; a damaged entry is compiled anew and put
@@ -45,7 +45,7 @@ func TestSecondCompileIsALoad(t *testing.T) {
 	}
 	check := func(what string, wantLoaded, wantPut int64) {
 		t.Helper()
-		if loaded, put := execcache.Counts(); loaded != wantLoaded || put != wantPut {
+		if loaded, put := compilehook.Counts(); loaded != wantLoaded || put != wantPut {
 			t.Errorf("%s: %d loaded and %d put, want %d and %d", what, loaded, put, wantLoaded, wantPut)
 		}
 	}

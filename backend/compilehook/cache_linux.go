@@ -1,6 +1,6 @@
 //go:build linux && cgo
 
-package execcache
+package compilehook
 
 // #cgo LDFLAGS: -ldl
 // #include <stdlib.h>
@@ -31,9 +31,21 @@ var (
 	hits, stored atomic.Int64
 )
 
-// Enable keeps the executables of an open plugin in a directory, which is made if need be, for the rest of the process.
-// It serves one plugin; a second call for it changes the directory.
-func Enable(pluginPath, directory string) error {
+// Install puts the hook into the table of an open plugin. It serves one plugin a process; further calls for it do nothing.
+func Install(pluginPath string) error {
+	path := C.CString(pluginPath)
+	defer C.free(unsafe.Pointer(path))
+	mu.Lock()
+	defer mu.Unlock()
+	if errno := C.compilehook_install(path); errno != 0 {
+		return fmt.Errorf("hook the compiler: %w", syscall.Errno(errno))
+	}
+	return nil
+}
+
+// Keep installs the hook and keeps executables in a directory, which is made if need be, for the rest of the process. A
+// second call changes the directory.
+func Keep(pluginPath, directory string) error {
 	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return err
 	}
@@ -41,15 +53,13 @@ func Enable(pluginPath, directory string) error {
 	if err != nil {
 		return err
 	}
-	path := C.CString(pluginPath)
-	defer C.free(unsafe.Pointer(path))
-	mu.Lock()
-	defer mu.Unlock()
-	if errno := C.execcache_install(path); errno != 0 {
-		return fmt.Errorf("keep compiled programs: %w", syscall.Errno(errno))
+	if err := Install(pluginPath); err != nil {
+		return err
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, info.Size(), info.ModTime().UnixNano(), filepath.Base(pluginPath), os.Getenv("XLA_FLAGS"), processor())
+	mu.Lock()
+	defer mu.Unlock()
 	dir, environment = directory, h.Sum(nil)
 	return nil
 }
@@ -90,10 +100,22 @@ func entry(c *C.pjrt_compile_args) string {
 
 func view(p *C.char, n C.size_t) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(p)), int(n)) }
 
-// execcacheLoad returns a program's executable in memory that the caller frees, or nil.
+// compilehookProgram returns a program with its aliases in memory that the caller frees, or nil if it has none.
 //
-//export execcacheLoad
-func execcacheLoad(c *C.pjrt_compile_args, size *C.size_t) *C.char {
+//export compilehookProgram
+func compilehookProgram(c *C.pjrt_compile_args, size *C.size_t) *C.char {
+	code := withAliases(view(c.program.code, c.program.code_size))
+	if code == nil {
+		return nil
+	}
+	*size = C.size_t(len(code))
+	return (*C.char)(C.CBytes(code))
+}
+
+// compilehookLoad returns a program's executable in memory that the caller frees, or nil.
+//
+//export compilehookLoad
+func compilehookLoad(c *C.pjrt_compile_args, size *C.size_t) *C.char {
 	path := entry(c)
 	if path == "" {
 		return nil
@@ -111,10 +133,10 @@ func execcacheLoad(c *C.pjrt_compile_args, size *C.size_t) *C.char {
 	return (*C.char)(C.CBytes(content[sha256.Size:]))
 }
 
-// execcacheStore puts a program's executable into the cache.
+// compilehookStore puts a program's executable into the cache.
 //
-//export execcacheStore
-func execcacheStore(c *C.pjrt_compile_args, executable *C.char, size C.size_t) {
+//export compilehookStore
+func compilehookStore(c *C.pjrt_compile_args, executable *C.char, size C.size_t) {
 	path := entry(c)
 	if path == "" {
 		return

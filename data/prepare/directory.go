@@ -1,0 +1,77 @@
+package prepare
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"tandem/data/build"
+	"tandem/data/ingest"
+	"tandem/data/shard"
+)
+
+// Directory returns where the shards of a location lie: a directory of pictures in folders of classes, tables, IDX pairs
+// or webdataset tars (CLIP_benchmark's layout too) becomes shards under the directory of prepared data, once for each
+// state of its files. A directory of shards, and what is no directory, is returned as it is.
+func Directory(ctx context.Context, location string, o Options) (string, error) {
+	info, err := os.Stat(location)
+	if err != nil || !info.IsDir() {
+		return location, nil
+	}
+	if _, err := os.Stat(filepath.Join(location, shard.ManifestName)); err == nil {
+		return location, nil
+	}
+	input, err := ingest.Open(location, ingest.Options{ClassDirs: true})
+	if err != nil {
+		return "", err
+	}
+	dir, err := o.directoryOf(location)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(dir, shard.ManifestName)); err == nil {
+		return dir, nil
+	}
+	report, err := build.Build(ctx, []ingest.Input{input}, build.Options{Out: dir, Progress: o.Progress})
+	if err != nil {
+		return "", err
+	}
+	return dir, report.Check()
+}
+
+// directoryOf names the shards of a directory by its place and the names, sizes and times of all its files.
+func (o Options) directoryOf(location string) (string, error) {
+	root, err := o.root()
+	if err != nil {
+		return "", err
+	}
+	absolute, err := filepath.Abs(location)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, absolute)
+	err = filepath.WalkDir(absolute, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := os.Stat(path) // of the file behind a link
+		if err == nil {
+			fmt.Fprintf(h, "%q %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+		}
+		return nil // what cannot be read is reported when it is
+	})
+	return filepath.Join(root, "tasks", hex.EncodeToString(h.Sum(nil))[:16], filepath.Base(absolute)), err
+}
+
+// root is Root, or the default.
+func (o Options) root() (string, error) {
+	if o.Root != "" {
+		return o.Root, nil
+	}
+	return DefaultRoot()
+}
