@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"tandem/checkpoints"
+	"tandem/loss"
 )
 
 // TokenizerInit is the kind of tokenizer that comes with the model of Init.
@@ -57,6 +58,8 @@ func (e Experiment) validateTuning() error {
 		return fmt.Errorf("eval.select.task %s is in eval.final too: what chooses the model cannot judge it; select on a validation split", s.Task)
 	case s != nil && e.Train.EvalEvery.IsZero():
 		return fmt.Errorf("eval.select needs train.eval_every: it says when the metric is measured")
+	case e.Loss.Name == loss.Head && (s == nil || e.Init == ""):
+		return fmt.Errorf("loss.name head needs init and eval.select: it starts from the zero-shot answers to that task's classes")
 	case w != nil && s == nil:
 		return fmt.Errorf("eval.wise needs eval.select: its task chooses α")
 	case w != nil && e.Init == "":

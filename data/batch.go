@@ -10,15 +10,18 @@ import (
 type Batch struct {
 	Images  []uint8  // [Size, ImageSize, ImageSize, 3], NHWC, sRGB; to be normalised on the device
 	Tokens  []int32  // [Size, Context]
-	Longest int      // tokens of the longest caption, start and end included: later columns are padding in every row
+	Longest int      // tokens of the longest text, start and end included: later columns are padding in every row
 	Keys    []uint64 // [Size] hash of the caption or label: rows with equal keys are positives of each other
 	Rows    []RowID  // [Size] where each row came from
 	Cursor  Cursor   // the state after this batch: hand it to Resume to go on with the next one
 	Epoch   float64  // epochs done after this batch
 
+	Negatives    []int32 // [Size·Count, Context] wrong captions of each row, with Config.Negatives
+	NegativeMask []int32 // [Size·Count] 0 where a row has no more of them
+
 	Size, ImageSize, Context int
 
-	lengths []int // tokens of each caption
+	lengths []int // tokens of each row's longest text
 }
 
 // RowID names a row: its source in the configuration's order, and its number in that source's split.
@@ -44,10 +47,11 @@ func (c Cursor) check(epochRows int64) error {
 	return nil
 }
 
-func newBatch(size, imageSize, context int) *Batch {
+func newBatch(size, imageSize, context, negatives int) *Batch {
 	return &Batch{
 		Images: make([]uint8, size*imageSize*imageSize*3), Tokens: make([]int32, size*context),
 		Keys: make([]uint64, size), lengths: make([]int, size), Rows: make([]RowID, size),
+		Negatives: make([]int32, size*negatives*context), NegativeMask: make([]int32, size*negatives),
 		Size: size, ImageSize: imageSize, Context: context,
 	}
 }

@@ -108,7 +108,7 @@ func BenchmarkReading(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	batch := newBatch(64, 8, 77)
+	batch := newBatch(64, 8, 77, 0)
 	src := &l.sources[0]
 	b.ReportAllocs()
 	b.SetBytes(int64(len(data)))

@@ -39,6 +39,9 @@ type Config struct {
 	// label column (equal values; rows without one fall back to the caption).
 	Positives string `yaml:"positives,omitempty" json:"positives,omitempty"`
 
+	// Negatives gives each pair hard negatives besides the other pairs of its batch.
+	Negatives *NegativesConfig `yaml:"negatives,omitempty" json:"negatives,omitempty"`
+
 	// Shuffle is "rows" (any row may follow any other), "windows" (blocks of neighbouring rows in random order, and
 	// rows in random order inside a window of blocks: for remote or spinning storage), "none" (the order of the
 	// shards), or "auto": rows for local directories, windows for the rest.
@@ -116,6 +119,7 @@ func (c Config) WithDefaults() Config {
 	c.ShuffleWindow = cmp.Or(c.ShuffleWindow, 64)
 	c.MaxBadFraction = cmp.Or(c.MaxBadFraction, 0.01)
 	c.Limits = cmp.Or(c.Limits, imaging.DefaultLimits())
+	c.Negatives = c.Negatives.withDefaults()
 	c.Workers = cmp.Or(c.Workers, runtime.GOMAXPROCS(0))
 	c.Prefetch = cmp.Or(c.Prefetch, 2)
 	c.Sources = append([]SourceConfig(nil), c.Sources...)
@@ -161,6 +165,9 @@ func (c Config) Validate() error {
 	}
 	if s := c.Store; s.RetryFor < 0 || s.CacheBytes < 0 || s.BlockBytes < 0 {
 		return fault.Userf("data.store: times and sizes must not be negative")
+	}
+	if err := c.Negatives.validate(); err != nil {
+		return err
 	}
 	if err := c.validateCache(); err != nil {
 		return err

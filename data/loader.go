@@ -110,7 +110,7 @@ func (l *Loader) openSources(ctx context.Context, log func(string, ...any)) erro
 		if err != nil {
 			return fmt.Errorf("data.sources[%d]: %w", i, err)
 		}
-		src, err := openSource(ctx, st, sc, l.config.Positives)
+		src, err := openSource(ctx, st, sc, l.config)
 		if err != nil {
 			return fmt.Errorf("data.sources[%d]: %w", i, err)
 		}
@@ -135,7 +135,7 @@ func shuffleOf(kind, location string) string {
 	return shuffleRows
 }
 
-func openSource(ctx context.Context, st store.Store, sc SourceConfig, positives string) (loaderSource, error) {
+func openSource(ctx context.Context, st store.Store, sc SourceConfig, c Config) (loaderSource, error) {
 	set, err := shard.OpenSet(ctx, st, sc.Split)
 	if err != nil {
 		return loaderSource{}, errors.Join(err, st.Close())
@@ -144,8 +144,11 @@ func openSource(ctx context.Context, st store.Store, sc SourceConfig, positives 
 	for _, c := range sc.Captions {
 		src.columns = append(src.columns, c.Column)
 	}
-	if positives != positivesCaption {
-		src.columns = append(src.columns, positives)
+	if c.Positives != positivesCaption {
+		src.columns = append(src.columns, c.Positives)
+	}
+	if c.Negatives != nil {
+		src.columns = append(src.columns, c.Negatives.Column)
 	}
 	texts := append(set.Manifest.Columns(shard.RoleCaption), set.Manifest.Columns(shard.RoleLabel)...)
 	for _, name := range src.columns {
@@ -236,7 +239,11 @@ func (l *Loader) takeBatch() *Batch {
 	if l.skipImages {
 		side = 0
 	}
-	return newBatch(l.config.Batch, side, l.context)
+	negatives := 0
+	if n := l.config.Negatives; n != nil {
+		negatives = n.Count
+	}
+	return newBatch(l.config.Batch, side, l.context, negatives)
 }
 
 // Next returns the next batch. It waits until one is ready. After an error, other than of ctx, every call returns it.

@@ -19,6 +19,7 @@ const (
 	streamCaption
 	streamAugment
 	streamReplace
+	streamNegatives
 )
 
 // order maps positions of the endless sequence of pairs to rows. Position g belongs to epoch g / rows.

@@ -124,6 +124,7 @@ func (w *worker) text(b *Batch, i int, g int64, src *loaderSource, group *shard.
 		w.l.counters.longCaptions.Add(1)
 	}
 	b.lengths[i] = n
+	w.negatives(b, i, g, group, row)
 	b.Keys[i] = w.key(tokens[:n], group, row)
 	return nil
 }

@@ -26,6 +26,9 @@ type Options struct {
 	Open func(ctx context.Context, data, split string) (Dataset, error)
 	// Doubt measures calibration, unknown rules and prediction sets of every classification.
 	Doubt bool
+	// Head, where it is set, answers the classifications on HeadData whose classes it has, in place of the text tower.
+	Head     *zeroshot.Classifier
+	HeadData string
 	// Pictures fills the examples that the report shows with their images.
 	Pictures bool
 	// Seed of bootstrap draws, random splits and permutations.
@@ -114,7 +117,7 @@ func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inpu
 	}
 	in.saw(e)
 	in.Classes = hashOf(classes)
-	c, err := s.classifier(ctx, classes, task.Templates)
+	c, err := s.answers(ctx, task, classes)
 	return e, c, err
 }
 
@@ -147,6 +150,22 @@ func (s *Session) classifier(ctx context.Context, classes []Class, templates []s
 	return c, err
 }
 
+// answers is the head's rows of a classification's classes where the head is for it, else the text tower's.
+func (s *Session) answers(ctx context.Context, task Task, classes []Class) (*zeroshot.Classifier, error) {
+	if head := s.o.Head; head != nil && task.Data == s.o.HeadData && task.Kind != MultiLabel {
+		c := &zeroshot.Classifier{Classes: classes, Scale: head.Scale}
+		for _, class := range classes {
+			if i := slices.IndexFunc(head.Classes, func(h Class) bool { return h.Name == class.Name }); i >= 0 {
+				c.Rows = append(c.Rows, head.Rows[i])
+			}
+		}
+		if len(c.Rows) == len(classes) {
+			return c, nil
+		}
+	}
+	return s.classifier(ctx, classes, task.Templates)
+}
+
 // classOf writes an identifier such as "smileys-emotion" or "polar_bear" as words; a name with spaces is words already.
 func classOf(name string) Class {
 	class := Class{Name: name}
@@ -154,6 +173,16 @@ func classOf(name string) Class {
 		class.Words = []string{words}
 	}
 	return class
+}
+
+// ClassesOf are the distinct labels in order, as classes.
+func ClassesOf(labels []string) (classes []Class) {
+	labels = slices.Clone(labels)
+	slices.Sort(labels)
+	for _, name := range slices.Compact(labels) {
+		classes = append(classes, classOf(name))
+	}
+	return classes
 }
 
 // classesOf are the task's classes, or the distinct values of its label column in order.
@@ -166,9 +195,7 @@ func classesOf(task Task, e *Embedded) ([]Class, error) {
 				names[name] = true
 			}
 		}
-		for _, name := range slices.Sorted(maps.Keys(names)) {
-			classes = append(classes, classOf(name))
-		}
+		classes = ClassesOf(slices.Collect(maps.Keys(names)))
 	}
 	if len(classes) < 2 {
 		return nil, fault.Userf("column %q has %d classes in split %q of %s: a classification needs two", task.Label, len(classes), task.Split, task.Data)

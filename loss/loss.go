@@ -58,8 +58,8 @@ func (c Config) WithDefaults() Config {
 // Validate reports the first thing that is wrong, naming the field.
 func (c Config) Validate() error {
 	switch {
-	case !slices.Contains([]string{InfoNCE, SigLIP}, c.Name):
-		return fmt.Errorf("loss.name %q is unknown: use infonce or siglip", c.Name)
+	case !slices.Contains([]string{InfoNCE, SigLIP, Head}, c.Name):
+		return fmt.Errorf("loss.name %q is unknown: use infonce, siglip or head", c.Name)
 	case !slices.Contains([]string{DuplicatesIgnore, DuplicatesMask, DuplicatesPositive}, c.Duplicates):
 		return fmt.Errorf("loss.duplicates %q is unknown: use ignore, mask or positive", c.Duplicates)
 	case c.LabelSmoothing < 0 || c.LabelSmoothing >= 1:
@@ -68,6 +68,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("loss.block must not be negative: %d", c.Block)
 	case c.Name == SigLIP && c.LabelSmoothing != 0:
 		return fmt.Errorf("loss.label_smoothing does not go with siglip")
+	case c.Name == Head && (c.Block != 0 || c.Distill != nil || c.ScalePull != 0):
+		return fmt.Errorf("loss.name head compares images with classes: loss.block, loss.distill and loss.scale_pull do not go with it")
 	case c.ScalePull < 0 || c.ScaleTarget < 0:
 		return fmt.Errorf("loss.scale_pull and loss.scale_target must not be negative: %g, %g", c.ScalePull, c.ScaleTarget)
 	}
@@ -85,6 +87,13 @@ type Batch struct {
 	// when Config.Distill asks.
 	TeacherImages, TeacherTexts *Node
 	TeacherScale                float64
+
+	// Negatives [N, E] are rows of texts that belong to none of the images, on the unit sphere; nil for none. Where
+	// NegativeMask [N] is 0 there is none.
+	Negatives, NegativeMask *Node
+
+	// Head [C, E] holds a row for each class, and Keys the class of each image, for the loss of that name.
+	Head *Node
 }
 
 // Compute is the loss of a batch, a scalar.
@@ -99,8 +108,11 @@ func (c Config) Compute(b Batch) *Node {
 	return value
 }
 
-// contrastive is the loss of the batch's own pairs.
+// contrastive is the loss of the batch's own pairs and hard negatives, or of a head.
 func (c Config) contrastive(b Batch) *Node {
+	if c.Name == Head {
+		return c.crossEntropyOfClasses(b)
+	}
 	if batch := b.Images.Shape().Dim(0); c.BlockRows(batch) < batch {
 		value, gradients := c.ComputeBlocked(b)
 		return withGradients(value, b, gradients)
@@ -109,17 +121,25 @@ func (c Config) contrastive(b Batch) *Node {
 	if b.Bias != nil {
 		logits = Add(logits, b.Bias)
 	}
-	if c.Name == SigLIP {
+	switch {
+	case c.Name == SigLIP && b.Negatives != nil:
+		return Add(c.sigmoid(logits, b.Keys), c.sigmoidOfNegatives(b))
+	case c.Name == SigLIP:
 		return c.sigmoid(logits, b.Keys)
+	case b.Negatives != nil:
+		return c.withNegatives(logits, b)
+	default:
+		return c.softmax(logits, b.Keys)
 	}
-	return c.softmax(logits, b.Keys)
 }
+
+var minusInfinity = math.Inf(-1)
 
 // softmax is ½·(cross-entropy over rows + over columns), each the mean over the batch.
 func (c Config) softmax(logits, keys *Node) *Node {
 	targets, allowed := c.targets(logits, keys)
 	if allowed != nil {
-		logits = Where(allowed, logits, AddScalar(ZerosLike(logits), math.Inf(-1)))
+		logits = Where(allowed, logits, AddScalar(ZerosLike(logits), minusInfinity))
 	}
 	byImage := crossEntropy(logits, targets, allowed)
 	byText := crossEntropy(TransposeAllAxes(logits, 1, 0), targets, allowed) // targets and allowed are symmetric

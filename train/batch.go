@@ -20,7 +20,7 @@ type batch struct {
 	imageRows     []float32 // [size, dim] in place of images, or nil
 	textRows      []float32
 	dim           int
-	teacher       []*tensors.Tensor // its rows of images and texts, or none
+	extra         []*tensors.Tensor // what lossBatch calls so
 	noise         []float32
 	size, side    int
 	length, patch int // of a row of tokens; of noise
@@ -43,15 +43,23 @@ func (s *Stepper) newBatch(in Input, curve optim.Curve, step, seed int64) (*batc
 	if keys == nil {
 		keys = distinct(b.size)
 	}
+	if err := s.checkClasses(keys); err != nil {
+		return nil, err
+	}
 	hyper := s.Optim.Hyper(curve, step)
 	b.keys = tensors.FromFlatDataAndDimensions(keys, b.size)
 	b.hyper = tensors.FromFlatDataAndDimensions(hyper[:], len(hyper))
 	if b.rng, err = RNGStateFromSeed(seed); err != nil {
 		return nil, err
 	}
-	if b.teacher, err = s.teacherArguments(in, b.size); err != nil {
+	if b.extra, err = s.teacherArguments(in, b.size); err != nil {
 		return nil, err
 	}
+	negatives, err := s.negativeArguments(in, b.size, b.length)
+	if err != nil {
+		return nil, err
+	}
+	b.extra = append(b.extra, negatives...)
 	return b, s.drawNoise(b)
 }
 

@@ -36,6 +36,10 @@ func (s *Stepper) checkMode() error {
 		return errors.New("train.chunk does not go with batch norm, whose statistics are those of the whole batch: use a vision transformer, or train.chunk=0")
 	case s.Chunk > 0 && (s.Loss.Distill != nil || s.Loss.ScalePull > 0):
 		return errors.New("train.chunk does not go with loss.distill and loss.scale_pull: set train.chunk=0")
+	case s.Chunk > 0 && (s.HasHead() || s.Negatives > 0):
+		return errors.New("train.chunk does not go with loss.name head and data.negatives: set train.chunk=0")
+	case s.Negatives > 0 && (s.HasHead() || s.Loss.Block > 0):
+		return errors.New("data.negatives does not go with loss.name head and loss.block")
 	case s.Chunk > 0 && s.AdapterDropout > 0:
 		return errors.New("train.chunk does not go with the dropout of adapters: set tune.lora.dropout=0 or train.chunk=0")
 	}

@@ -38,6 +38,10 @@ type Stepper struct {
 	Chunk int
 	// TeacherScale is the teacher's exp(logit_scale), for loss.distill.
 	TeacherScale float64
+	// Negatives is the number of hard negatives that come with each pair.
+	Negatives int
+	// Head holds the first rows [C, E] of the head, for loss.Head.
+	Head [][]float32
 
 	store   *gml.Store
 	adam    *optim.AdamW
@@ -56,13 +60,17 @@ type Stepper struct {
 type Input struct {
 	Images []uint8 // [B, S, S, 3]
 	Tokens []int32 // [B, Context]
-	Keys   []int32 // [B]: rows with equal keys are the same caption (or label); nil: all differ
+	Keys   []int32 // [B]: rows with equal keys are the same caption (or label), for a head the class; nil: all differ
 	// Longest is the number of tokens of the longest caption; the graph may be run on shorter texts.
 	Longest int
 	// ImageRows and TextRows [B, E] stand for Images and Tokens where a frozen tower's rows were computed before.
 	ImageRows, TextRows []float32
 	// TeacherImages and TeacherTexts [B, D] are the rows of the teacher that loss.distill learns from.
 	TeacherImages, TeacherTexts []float32
+	// Negatives [B·K, Context] are the tokens of K texts for each pair that are true of no image of the batch, and
+	// NegativeMask [B·K] is 0 where there is none. Longest counts them too.
+	Negatives    []int32
+	NegativeMask []int32
 }
 
 // Metrics are what a step reports.
@@ -88,7 +96,11 @@ func NewStepper(backend compute.Backend, store *gml.Store, s Stepper) (*Stepper,
 		infos = append(infos, optim.ParamInfo{Path: p.Path, Rank: len(p.Dims)})
 	}
 	infos = append(infos, adapterInfos(s.Model, store)...)
-	var err error
+	infos = append(infos, s.headInfo()...)
+	err := s.addHead(store)
+	if err != nil {
+		return nil, err
+	}
 	if s.adam, err = optim.New(s.Optim, store, infos); err != nil {
 		return nil, err
 	}
@@ -115,7 +127,7 @@ func (s *Stepper) prepare(backend compute.Backend) (err error) {
 	}
 	s.once, err = s.newRunner(backend, "training step", func(scope *gml.Scope, in []*Node) []*Node {
 		return []*Node{s.graph(scope, in[0], in[1], in[2], in[3], in[4], in[5], in[6:])}
-	}, append([]layout{split, split, whole, whole, whole, split}, s.teacherLayouts()...)...)
+	}, append([]layout{split, split, whole, whole, whole, split}, s.extraLayouts()...)...)
 	return err
 }
 
@@ -126,19 +138,18 @@ func (s *Stepper) Store() *gml.Store { return s.store }
 func (s *Stepper) NumTrainable() int { return s.adam.NumTrainable() }
 
 // graph is the whole step. Legend: B batch, S image side, L text length, E embedding.
-func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng, noise *Node, teacher []*Node) *Node {
+func (s *Stepper) graph(scope *gml.Scope, images, tokens, keys, hyper, rng, noise *Node, extra []*Node) *Node {
 	defer s.building()()
 	g := images.Graph()
 	before := valuesOf(s.buffers, g)
-	imagesBE, textsBE := s.encode(scope, images, tokens, rng, noise)
-	scale, bias := s.Model.Temperature(scope, g)
-	value := s.Loss.Compute(s.withTeacher(loss.Batch{Images: imagesBE, Texts: textsBE, Scale: scale, Bias: bias, Keys: keys}, teacher))
+	b := s.lossBatch(scope, images, tokens, keys, rng, noise, extra)
+	value := s.Loss.Compute(b)
 
 	gradients := Gradient(value, s.adam.Trainable(g)...)
 	health := s.adam.Update(value, hyper, gradients, s.Norms)
 	keepUnlessFinite(s.buffers, before, health.Finite)
 	clampTemperature(scope, g)
-	return s.report(value, scale, Accuracy(imagesBE, textsBE, s.Loss.Block), health)
+	return s.report(value, b.Scale, s.accuracy(b), health)
 }
 
 // building returns a function that adds the time since to the time spent building graphs.
@@ -218,7 +229,7 @@ func (s *Stepper) Step(in Input, curve optim.Curve, step, seed int64) (Metrics, 
 
 func (s *Stepper) stepAtOnce(b *batch) (*tensors.Tensor, error) {
 	images, tokens := b.inputs(0, b.size)
-	outputs, err := s.once.call(append([]*tensors.Tensor{images, tokens, b.keys, b.hyper, b.rng, b.noiseOf(0, b.size)}, b.teacher...)...)
+	outputs, err := s.once.call(append([]*tensors.Tensor{images, tokens, b.keys, b.hyper, b.rng, b.noiseOf(0, b.size)}, b.extra...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -28,17 +28,29 @@ func adapterInfos(c model.Config, store *gml.Store) []optim.ParamInfo {
 // encode runs both towers: images [B, S, S, 3] and tokens [B, L], or for either the rows [B, E] that a frozen tower made
 // of them before, → rows on the unit sphere.
 func (s *Stepper) encode(scope *gml.Scope, images, tokens, rng, noise *Node) (imagesBE, textsBE *Node) {
-	run := model.Run{Training: true, DType: s.DType, Rng: rng, PatchNoise: noise, Rematerialise: s.Rematerialise, AdapterDropout: s.AdapterDropout}
-	imagesBE, textsBE = images, tokens
-	if images.Rank() == 4 {
-		run.Training = !TowerFrozen(s.store, imageTower)
-		imagesBE = s.Model.EncodeImages(scope, images, run)
-	}
+	imagesBE, textsBE = s.encodeImages(scope, images, rng, noise), tokens
 	if tokens.DType().IsInt() {
+		run := s.run(rng, noise)
 		run.Training = !TowerFrozen(s.store, textTower)
 		textsBE = s.Model.EncodeTexts(scope, tokens, run)
 	}
-	return model.L2Normalise(imagesBE), model.L2Normalise(textsBE)
+	return imagesBE, model.L2Normalise(textsBE)
+}
+
+// encodeImages runs the image tower alone.
+func (s *Stepper) encodeImages(scope *gml.Scope, images, rng, noise *Node) (imagesBE *Node) {
+	imagesBE = images
+	if images.Rank() == 4 {
+		run := s.run(rng, noise)
+		run.Training = !TowerFrozen(s.store, imageTower)
+		imagesBE = s.Model.EncodeImages(scope, images, run)
+	}
+	return model.L2Normalise(imagesBE)
+}
+
+// run is how the towers run in a step.
+func (s *Stepper) run(rng, noise *Node) model.Run {
+	return model.Run{DType: s.DType, Rng: rng, PatchNoise: noise, Rematerialise: s.Rematerialise, AdapterDropout: s.AdapterDropout}
 }
 
 // The towers' scopes.

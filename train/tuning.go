@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"slices"
 
 	gml "github.com/gomlx/gomlx/ml/model"
 
@@ -13,10 +14,13 @@ import (
 // Tune prepares a step for a way of fine-tuning, before NewStepper: the optimiser's rules become the whole table, and the
 // adapters that it asks for are put into the store, which holds the model's parameters. seed is that of the adapters.
 func (s *Stepper) Tune(store *gml.Store, c tune.Config, seed uint64) error {
-	rules, err := c.Rules(s.Model, s.Optim.Rules)
+	c = s.tuneHead(c)
+	user := s.Optim.Rules
+	rules, err := c.Rules(s.Model, user)
 	if err != nil {
 		return err
 	}
+	rules = slices.Insert(rules, len(user), s.headRule(c, user)...)
 	s.Optim.Rules = rules
 	var infos []optim.ParamInfo
 	for _, p := range s.Model.Params() {
@@ -24,13 +28,13 @@ func (s *Stepper) Tune(store *gml.Store, c tune.Config, seed uint64) error {
 			infos = append(infos, optim.ParamInfo{Path: p.Path, Rank: len(p.Dims)})
 		}
 	}
-	decisions, err := optim.Decide(rules, *s.Optim.WeightDecay, infos)
+	decisions, err := optim.Decide(rules, *s.Optim.WeightDecay, append(slices.Clone(infos), s.headInfo()...))
 	if err != nil {
 		return err
 	}
 	var adapted []string
 	others := ""
-	for i, d := range decisions {
+	for i, d := range decisions[:len(infos)] {
 		switch {
 		case d.LoRA:
 			adapted = append(adapted, infos[i].Path)

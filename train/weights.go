@@ -74,6 +74,10 @@ func (s *Stepper) HasAdapters() bool { return len(s.Model.Adapters(s.store)) > 0
 // average if there is one; and the adapters alone.
 func (t *Trainer) writeWeights(dir string, weights []*gml.Variable) error {
 	s := t.Stepper
+	weights, head := apartFromHead(weights)
+	if err := s.writeHead(dir, head); err != nil {
+		return err
+	}
 	if s.HasAdapters() {
 		merged, err := s.Snapshot(false)
 		if err != nil {
@@ -97,6 +101,12 @@ func (t *Trainer) writeWeights(dir string, weights []*gml.Variable) error {
 // readWeights is the way back: into the parameters, or, where adapters are trained, into them alone.
 func (t *Trainer) readWeights(dir string, weights []*gml.Variable) error {
 	s := t.Stepper
+	weights, head := apartFromHead(weights)
+	if s.HasHead() {
+		if err := checkpoints.ReadTensors(filepath.Join(dir, HeadName), head); err != nil {
+			return err
+		}
+	}
 	if !s.HasAdapters() {
 		return checkpoints.ReadTensors(filepath.Join(dir, checkpoints.WeightsName), weights)
 	}

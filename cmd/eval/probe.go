@@ -22,16 +22,17 @@ import (
 	"tandem/internal/zeroshot"
 )
 
-const probeUsage = `usage: eval probe -ckpt DIR -task TASK [-train SPLIT] [-kind linear|knn|tip-adapter] [-shots 1,2,4,8,16] [-save FILE]
+const probeUsage = `usage: eval probe -ckpt DIR -task TASK [-train SPLIT] [-kind linear|knn|tip-adapter] [-shots 1,2,4,8,16] [-plot FILE] [-save FILE]
 
 Trains a small classifier on the embeddings of a task's training split and measures it on the task's own split, beside the
 zero-shot classifier. The penalty (linear), the number of neighbours (knn) or the weights (tip-adapter) are chosen on part
-of the training split. With -shots, draws a curve over the number of examples a class.
+of the training split. With -shots, draws a curve over the number of examples a class, of several kinds if -kind lists them.
 `
 
 type probeFlags struct {
 	tasks                          list
 	train, kind, shots, save, json string
+	plot                           string
 	cache                          string
 	seeds                          int
 	seed                           uint64
@@ -46,7 +47,7 @@ type probeReport struct {
 	ZeroShot metrics.Metric    `json:"zero_shot"`
 	Probe    *metrics.Metric   `json:"probe,omitempty"`
 	Trials   []probe.Trial     `json:"trials,omitempty"`
-	FewShot  []probe.Point     `json:"few_shot,omitempty"`
+	FewShot  []curve           `json:"few_shot,omitempty"`
 	Settings map[string]string `json:"settings,omitempty"`
 }
 
@@ -57,8 +58,9 @@ func runProbe(ctx context.Context, c *common, args []string, stdout, stderr io.W
 	var f probeFlags
 	flags.Var(&f.tasks, "task", "a classification task: name, YAML `file` or directory; its split is what the probe is measured on")
 	flags.StringVar(&f.train, "train", "train", "`split` to train on")
-	flags.StringVar(&f.kind, "kind", probe.KindLinear, "linear, knn or tip-adapter")
+	flags.StringVar(&f.kind, "kind", probe.KindLinear, "linear, knn or tip-adapter; with -shots also several, like linear,tip-adapter")
 	flags.StringVar(&f.shots, "shots", "", "numbers of examples a class for a few-shot curve, like 1,2,4,8,16")
+	flags.StringVar(&f.plot, "plot", "", "with -shots: draw the curves to this SVG `file`")
 	flags.IntVar(&f.seeds, "seeds", 3, "draws for each point of a few-shot curve")
 	flags.Float64Var(&f.validation, "validation", 0.2, "share of the training split to choose settings on")
 	flags.Uint64Var(&f.seed, "seed", 0, "of the split and the draws")
@@ -71,6 +73,9 @@ func runProbe(ctx context.Context, c *common, args []string, stdout, stderr io.W
 	shots, err := f.parseShots()
 	if err != nil {
 		return err
+	}
+	if f.plot != "" && len(shots) == 0 || strings.Contains(f.kind, ",") && (len(shots) == 0 || f.save != "") {
+		return fault.Userf("-plot and several kinds are for the curve of -shots, and -save keeps one kind")
 	}
 	if flags.NArg() > 0 || len(f.tasks) != 1 {
 		return fault.Userf("name one classification task with -task")
@@ -118,8 +123,7 @@ func (f *probeFlags) run(ctx context.Context, c *common, p *progress.Reporter, o
 	zero := &probe.TipAdapter{Train: probe.Set{Classes: train.Classes}, Text: classifier.Rows, Scale: classifier.Scale}
 	report.ZeroShot = probe.Accuracy(zero, test)
 	if len(shots) > 0 {
-		report.FewShot, err = probe.FewShot(train, test, probe.FewShotOptions{Kind: f.kind, Shots: shots, Seeds: f.seeds, Seed: f.seed, Text: classifier.Rows, Scale: classifier.Scale})
-		if err != nil {
+		if err := f.curves(train, test, classifier, shots, &report); err != nil {
 			return err
 		}
 	}
@@ -148,6 +152,23 @@ func (f *probeFlags) run(ctx context.Context, c *common, p *progress.Reporter, o
 		}
 	}
 	return report.print(stdout)
+}
+
+// curves measures every kind at every number of examples, and draws them.
+func (f *probeFlags) curves(train, test probe.Set, classifier *zeroshot.Classifier, shots []int, report *probeReport) error {
+	for _, kind := range splitLabels(f.kind) {
+		points, err := probe.FewShot(train, test, probe.FewShotOptions{Kind: kind, Shots: shots, Seeds: f.seeds, Seed: f.seed, Text: classifier.Rows, Scale: classifier.Scale})
+		if err != nil {
+			return err
+		}
+		report.FewShot = append(report.FewShot, curve{kind, points})
+	}
+	if f.plot == "" {
+		return nil
+	}
+	return atomicfile.Write(f.plot, 0o644, func(w io.Writer) error {
+		return plotCurves(w, report.Task, report.FewShot, report.ZeroShot.Value)
+	})
 }
 
 // embed encodes both splits and the classes.
@@ -203,8 +224,10 @@ func (r probeReport) print(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%.1f %%\t%.1f – %.1f\tN %d\n", name, 100*m.Value, 100*m.Low, 100*m.High, m.N)
 	}
 	line(r.Task+" zero-shot", r.ZeroShot)
-	for _, point := range r.FewShot {
-		fmt.Fprintf(t, "%s, %d a class\t%.1f %%\t± %.1f\t%d draws\n", r.Kind, point.Shots, 100*point.Mean, 100*point.Deviation, len(point.Accuracy))
+	for _, c := range r.FewShot {
+		for _, point := range c.Points {
+			fmt.Fprintf(t, "%s, %d a class\t%.1f %%\t± %.1f\t%d draws\n", c.Kind, point.Shots, 100*point.Mean, 100*point.Deviation, len(point.Accuracy))
+		}
 	}
 	if r.Probe != nil {
 		var settings []string

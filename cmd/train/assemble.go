@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	gml "github.com/gomlx/gomlx/ml/model"
 
@@ -35,7 +36,7 @@ func (s *session) assemble(ctx context.Context) error {
 		total = max(total, stop)
 	}
 	t := &train.Trainer{
-		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader, &s.rows},
+		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader, &s.rows, s.head},
 		Rows: rows, Batch: batch, Total: total, Stop: stop, SaveEvery: e.Train.SaveEvery.ToSteps(batch, rows, total),
 		Root: s.root(), Export: s.model().Write, Identity: identity, Versions: s.versions(), Base: e.Init,
 	}
@@ -66,7 +67,7 @@ func (s *session) assemble(ctx context.Context) error {
 
 const metricsName = "metrics.jsonl"
 
-func (s *session) newStepper() (*train.Stepper, error) {
+func (s *session) newStepper(ctx context.Context) (*train.Stepper, error) {
 	e := s.experiment
 	store, err := s.firstWeights()
 	if err != nil {
@@ -78,6 +79,14 @@ func (s *session) newStepper() (*train.Stepper, error) {
 	step := train.Stepper{
 		Model: e.Model.Config, Loss: e.Loss, Optim: e.Optim, DType: e.Train.DType(), Rematerialise: e.Train.Rematerialise, Norms: e.Train.Norms,
 		Chunk: e.Train.Chunk, Devices: s.options.devices,
+	}
+	if n := e.Data.Negatives; n != nil {
+		step.Negatives = n.Count
+	}
+	if step.HasHead() {
+		if step.Head, err = s.prepareHead(ctx, store); err != nil {
+			return nil, err
+		}
 	}
 	if err := step.Tune(store, e.Tune, e.Train.Seed); err != nil {
 		return nil, fault.User(err)
@@ -110,7 +119,7 @@ func (s *session) addHooks(ctx context.Context, t *train.Trainer, every int64) (
 		t.SaveEvery = every
 	}
 	t.Root.Protected = s.selection.protects
-	t.Hooks = append(t.Hooks, s.selection.hook(every, s.currentEncoder()))
+	t.Hooks = append(t.Hooks, s.selection.hook(every, s.currentEncoder(), s.currentHead))
 	return nil
 }
 
@@ -149,6 +158,7 @@ func (s *session) writeConfig() error {
 type batches struct {
 	loader *data.Loader
 	rows   *rowSources
+	head   *classHead
 }
 
 // Next implements train.Batches.
@@ -161,7 +171,10 @@ func (b batches) Next(ctx context.Context) (train.Batch, error) {
 	if err != nil {
 		return train.Batch{}, err
 	}
-	input := train.Input{Images: batch.Images, Tokens: batch.Tokens, Keys: ranks(batch.Keys), Longest: batch.Longest}
+	input := train.Input{Images: batch.Images, Tokens: batch.Tokens, Keys: ranks(batch.Keys), Longest: batch.Longest, Negatives: batch.Negatives, NegativeMask: batch.NegativeMask}
+	if b.head != nil {
+		input.Keys = b.head.classesOf(batch.Rows)
+	}
 	if err := b.rows.fill(&input, batch); err != nil {
 		return train.Batch{}, err
 	}
@@ -186,6 +199,17 @@ func ranks(keys []uint64) []int32 {
 		numbers[i] = n
 	}
 	return numbers
+}
+
+// checkTasks finds the description of every task that the recipe names: a missing one must not turn up after hours.
+func (s *session) checkTasks() error {
+	e := s.experiment.Eval
+	for _, ref := range slices.Concat(e.Hook, e.Final, e.Guard) {
+		if _, err := configs.Tasks(ref); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openTasks resolves references to tasks and opens their data, until the session ends. The recipe's own data set is known
@@ -214,7 +238,11 @@ func (s *session) hooks(ctx context.Context, every int64) ([]train.Hook, error) 
 			return nil, err
 		}
 		values := map[string]float64{}
-		evaluation := eval.NewSession(encoder, eval.Options{Open: s.tasks.Open}) // the weights have changed: nothing is kept from the last time
+		options, err := s.currentHead()
+		if err != nil {
+			return nil, err
+		}
+		evaluation := eval.NewSession(encoder, options) // the weights have changed: nothing is kept from the last time
 		for _, r := range runs {
 			result, err := evaluation.Run(ctx, r.Task, r.Set)
 			if err != nil {
@@ -273,7 +301,9 @@ func (s *session) report(ctx context.Context) error {
 		return err
 	}
 	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
-	evaluation := eval.NewSession(encoder, eval.Options{Open: s.tasks.Open, Pictures: true, Doubt: true})
+	options := s.finalHead()
+	options.Pictures, options.Doubt = true, true
+	evaluation := eval.NewSession(encoder, options)
 	for _, r := range runs {
 		result, err := evaluation.Run(ctx, r.Task, r.Set)
 		if err != nil {

@@ -94,7 +94,7 @@ type probeResult struct {
 // probe runs a few steps and throws their result away.
 func (s *session) probe(ctx context.Context, stepper *train.Stepper, curve optim.Curve) (probeResult, error) {
 	p := probeResult{finite: true}
-	source := batches{loader: s.loader, rows: &s.rows}
+	source := batches{s.loader, &s.rows, s.head}
 	for step := range int64(measuredSteps) {
 		began := time.Now()
 		batch, err := source.Next(ctx)
@@ -151,24 +151,30 @@ func (s *session) checkFingerprint() error {
 // sampledCaptions bounds how many captions are looked at.
 const sampledCaptions = 20_000
 
-// checkCaptions warns when captions are cut at the context.
+// checkCaptions warns when captions are cut at the context: those that the recipe trains on, templates applied.
 func (s *session) checkCaptions(ctx context.Context) error {
+	if s.stepper.HasHead() {
+		return nil // reads none
+	}
 	context := s.experiment.Model.Text.Context
 	row := make([]int32, context)
 	long, n := 0, 0
-	var failed error
-	for text := range captionsOf(ctx, s.experiment.Data.Sources, &failed) {
-		if s.tokenizer.Encode(row, text) == context {
-			long++
-		}
-		if n++; n == sampledCaptions {
-			break
+	for _, src := range s.experiment.Data.Sources {
+		err := eachCaption(ctx, src, func(text string) bool {
+			if s.tokenizer.Encode(row, text) == context {
+				long++
+			}
+			n++
+			return n < sampledCaptions
+		})
+		if err != nil {
+			return err
 		}
 	}
 	if share := float64(long) / float64(max(1, n)); share > 0.01 {
 		s.warn("%.1f %% of the captions fill all %d tokens of the context and are probably cut: shorten them, or resize with model.text.context", 100*share, context)
 	}
-	return failed
+	return nil
 }
 
 // checkTraps warns of what goes wrong silently.
@@ -215,7 +221,7 @@ func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows
 	length := e.Model.Text.CutLength(p.longest)
 	m := stepper.Estimate(e.Data.Batch, length, s.rows.images != nil, s.rows.texts != nil)
 	runtime := max(0, before-m.Weights-m.Optimiser)
-	if strings.HasPrefix(s.backend.Info.String(), "xla:cpu") {
+	if info := s.backend.Info; info.PluginPath != "" && strings.HasPrefix(info.Devices[0], "cpu") {
 		runtime += compilerMemory
 	}
 	t := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)

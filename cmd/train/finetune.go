@@ -58,6 +58,7 @@ func summaryOf(t *eval.Tuning, parameters int) tuningSummary {
 // ends are the two models of a fine-tuning and a third to put others into.
 type ends struct {
 	base, tuned, into *gml.Store
+	head              [][]float32  // of tuned, nil without one
 	encoder           *embed.Model // of into
 	step              int64        // of tuned
 }
@@ -80,6 +81,9 @@ func (s *session) openEnds(ctx context.Context) (*ends, error) {
 	base, tuned := filepath.Join(s.dir, baseName), s.root().StepDir(e.step)
 	e.base, e.tuned, e.into = load(base), load(tuned), load(tuned)
 	if err != nil {
+		return nil, err
+	}
+	if e.head, err = s.tunedHead(tuned); err != nil {
 		return nil, err
 	}
 	e.encoder, err = embed.New(s.model(), e.into, embed.WithBackend(s.backend.Backend), embed.WithDevices(s.options.devices))
@@ -108,6 +112,9 @@ func (s *session) finishTuning(ctx context.Context, report *eval.Report) (*embed
 	alpha := t.Points[t.Chosen].Alpha
 	if err := tune.Interpolate(s.experiment.Model.Config, e.into, e.base, e.tuned, alpha); err != nil {
 		return nil, err
+	}
+	if s.head != nil {
+		s.head.taken = s.head.at(e.head, alpha)
 	}
 	report.Tuning = t
 	if err := atomicfile.Write(filepath.Join(s.dir, tuningName), 0o644, jsonWriter(summaryOf(t, s.experiment.Model.NumParams()))); err != nil {
@@ -154,25 +161,25 @@ func (s *session) measure(ctx context.Context, e *ends, alpha float64, targets, 
 	if err := tune.Interpolate(s.experiment.Model.Config, e.into, e.base, e.tuned, alpha); err != nil {
 		return p, err
 	}
+	evaluation := eval.NewSession(e.encoder, s.evaluation(s.head.at(e.head, alpha)))
 	if s.experiment.Eval.Wise != nil {
-		value, _, err := s.selection.measure(ctx, e.encoder)
+		value, _, err := s.selection.measure(ctx, evaluation)
 		if err != nil {
 			return p, err
 		}
 		p.Select = &value
 	}
 	var err error
-	if p.Targets, err = s.headlines(ctx, e.encoder, targets); err != nil {
+	if p.Targets, err = headlines(ctx, evaluation, targets); err != nil {
 		return p, err
 	}
-	p.Guards, err = s.headlines(ctx, e.encoder, guards)
+	p.Guards, err = headlines(ctx, evaluation, guards)
 	return p, err
 }
 
 // headlines are the tasks' first metrics.
-func (s *session) headlines(ctx context.Context, enc eval.Encoder, runs []configs.OpenTask) ([]eval.TaskValue, error) {
+func headlines(ctx context.Context, evaluation *eval.Session, runs []configs.OpenTask) ([]eval.TaskValue, error) {
 	var values []eval.TaskValue
-	evaluation := eval.NewSession(enc, eval.Options{Open: s.tasks.Open})
 	for _, r := range runs {
 		result, err := evaluation.Run(ctx, r.Task, r.Set)
 		if err != nil {
@@ -195,6 +202,11 @@ func (s *session) writeFinal(e *ends, alpha float64) error {
 	err := checkpoints.WriteDir(dir, func(tmp string) error {
 		if err := m.Write(tmp); err != nil {
 			return err
+		}
+		if s.head != nil {
+			if err := writeHead(filepath.Join(tmp, headName), s.head.taken, m.Source); err != nil {
+				return err
+			}
 		}
 		return checkpoints.WriteTensors(filepath.Join(tmp, checkpoints.WeightsName), variables(e.into))
 	})

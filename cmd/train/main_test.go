@@ -42,12 +42,13 @@ func absolute(t *testing.T, path string) string {
 func tiny(t *testing.T) string { return absolute(t, "testdata/tiny.yaml") }
 
 func TestScripts(t *testing.T) {
-	recipe := tiny(t)
+	recipe, hf := tiny(t), absolute(t, "../../embed/testdata/hf")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv(prepare.RootEnv, shards)
 			env.Setenv("TINY", recipe)
+			env.Setenv("HF", hf)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "cut": cut, "limited": limited},

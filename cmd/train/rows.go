@@ -99,7 +99,7 @@ func tokenKey(tokens []int32) string {
 
 // prepareStep builds the step, and computes the rows that it reads instead of images and captions.
 func (s *session) prepareStep(ctx context.Context) (err error) {
-	if s.stepper, err = s.newStepper(); err != nil {
+	if s.stepper, err = s.newStepper(ctx); err != nil {
 		return err
 	}
 	if err := s.prepareTeacher(ctx); err != nil {
@@ -284,26 +284,34 @@ func (s *session) distinctCaptions(ctx context.Context) (texts []string, index m
 	index = map[string]int{}
 	tokens := make([]int32, s.experiment.Model.Text.Context)
 	for _, src := range s.experiment.Data.Sources {
-		set, err := data.OpenShards(ctx, src.Shards, src.Split)
-		if err != nil {
-			return nil, nil, err
-		}
-		for text, failed := range captionsWithTemplates(ctx, set, src) {
-			if failed != nil {
-				err = failed
-				break
-			}
+		err := eachCaption(ctx, src, func(text string) bool {
 			s.tokenizer.Encode(tokens, text)
 			if _, known := index[tokenKey(tokens)]; !known {
 				index[tokenKey(tokens)] = len(texts)
 				texts = append(texts, text)
 			}
-		}
-		if err = errors.Join(err, set.Close()); err != nil {
+			return true
+		})
+		if err != nil {
 			return nil, nil, err
 		}
 	}
 	return texts, index, nil
+}
+
+// eachCaption visits the captions that a source's rows can be drawn with, templates applied, until visit wants no more.
+func eachCaption(ctx context.Context, src data.SourceConfig, visit func(text string) bool) (err error) {
+	set, err := data.OpenShards(ctx, src.Shards, src.Split)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, set.Close()) }()
+	for text, err := range captionsWithTemplates(ctx, set, src) {
+		if err != nil || !visit(text) {
+			return err
+		}
+	}
+	return nil
 }
 
 func captionsWithTemplates(ctx context.Context, set *data.Shards, src data.SourceConfig) iter.Seq2[string, error] {

@@ -81,13 +81,17 @@ func (sel *selection) protects(step int64) bool {
 }
 
 // hook measures the metric; it ends the training when patience has run out.
-func (sel *selection) hook(every int64, encoder func() (*embed.Model, error)) train.Hook {
+func (sel *selection) hook(every int64, encoder func() (*embed.Model, error), head func() (eval.Options, error)) train.Hook {
 	return train.Hook{Name: "select", Every: every, Run: func(ctx context.Context, step int64) (map[string]float64, error) {
 		enc, err := encoder()
 		if err != nil {
 			return nil, err
 		}
-		value, name, err := sel.measure(ctx, enc)
+		options, err := head()
+		if err != nil {
+			return nil, err
+		}
+		value, name, err := sel.measure(ctx, eval.NewSession(enc, options))
 		if err != nil {
 			return nil, err
 		}
@@ -108,8 +112,8 @@ func (sel *selection) write() error {
 }
 
 // measure is the chosen metric of a model.
-func (sel *selection) measure(ctx context.Context, enc eval.Encoder) (value float64, name string, err error) {
-	result, err := eval.Run(ctx, enc, sel.run.Task, sel.run.Set)
+func (sel *selection) measure(ctx context.Context, evaluation *eval.Session) (value float64, name string, err error) {
+	result, err := evaluation.Run(ctx, sel.run.Task, sel.run.Set)
 	if err != nil {
 		return 0, "", err
 	}

@@ -23,8 +23,6 @@ import (
 	"tandem/configs"
 	"tandem/data"
 	"tandem/data/prepare"
-	"tandem/data/shard"
-	"tandem/data/store"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
 	"tandem/tokenizer"
@@ -49,6 +47,7 @@ type session struct {
 	initialStore *gml.Store
 	stepper      *train.Stepper
 	rows         rowSources // computed before training
+	head         *classHead // of loss.name head
 	selection    *selection
 	tasks        configs.Opener // and their data
 	trained      time.Duration  // spent in the loop
@@ -81,6 +80,9 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 	}
 	defer unlock()
 	if err := s.findState(); err != nil {
+		return err
+	}
+	if err := s.checkTasks(); err != nil {
 		return err
 	}
 	if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, Devices: o.devices, KeepMemory: true, KeepCompiled: true}); err != nil {
@@ -232,56 +234,31 @@ func (s *session) trainTokenizer(ctx context.Context) (tokenizer.Tokenizer, erro
 	return bpe, nil
 }
 
-// captionsOf yields every caption of the training splits.
+// captionsOf yields every caption of the training splits. After an error, which failed holds, it ends.
 func captionsOf(ctx context.Context, sources []data.SourceConfig, failed *error) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, src := range sources {
-			if *failed = eachCaption(ctx, src, yield); *failed != nil {
+			more, err := captionsOfSource(ctx, src, yield)
+			if *failed = err; err != nil || !more {
 				return
 			}
 		}
 	}
 }
 
-var errEnough = errors.New("enough")
-
-func eachCaption(ctx context.Context, src data.SourceConfig, yield func(string) bool) error {
-	st, err := store.Open(ctx, src.Shards)
+// captionsOfSource reports whether the consumer wants more.
+func captionsOfSource(ctx context.Context, src data.SourceConfig, yield func(string) bool) (more bool, err error) {
+	set, err := data.OpenShards(ctx, src.Shards, src.Split)
 	if err != nil {
-		return err
+		return false, err
 	}
-	set, err := shard.OpenSet(ctx, st, src.Split)
-	if err != nil {
-		return err
-	}
-	defer set.Close()
-	for i := range set.Files() {
-		err := set.Use(i, func(f *shard.File) error { return fileCaptions(f, yield) })
-		if errors.Is(err, errEnough) {
-			return nil
-		}
-		if err != nil {
-			return err
+	defer func() { err = errors.Join(err, set.Close()) }()
+	for text, err := range set.Captions(ctx) {
+		if err != nil || !yield(text) {
+			return false, err
 		}
 	}
-	return nil
-}
-
-func fileCaptions(f *shard.File, yield func(string) bool) error {
-	for i := range f.NumGroups() {
-		g, err := f.Group(i, shard.ColCaptions)
-		if err != nil {
-			return err
-		}
-		for row := range g.Rows {
-			for _, text := range g.Texts(shard.ColCaptions, row) {
-				if !yield(text) {
-					return errEnough
-				}
-			}
-		}
-	}
-	return nil
+	return true, nil
 }
 
 // quarantineName is the file of a run that lists the rows of the data that turned out unusable.

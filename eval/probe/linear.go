@@ -25,7 +25,7 @@ func (m *Linear) Probabilities(row []float32) []float64 {
 	for c, w := range m.Weights {
 		logits[c] = float64(zeroshot.Dot(w, row)) + float64(m.Bias[c])
 	}
-	return softmax(logits)
+	return zeroshot.Softmax(logits, 1)
 }
 
 // LinearOptions say how a linear probe is trained.

@@ -149,19 +149,6 @@ func argmax(x []float64) int {
 	return best
 }
 
-// softmax turns logits into probabilities in place.
-func softmax(logits []float64) []float64 {
-	top, total := slices.Max(logits), 0.0
-	for i, x := range logits {
-		logits[i] = math.Exp(x - top)
-		total += logits[i]
-	}
-	for i := range logits {
-		logits[i] /= total
-	}
-	return logits
-}
-
 // KNN classifies by the k nearest rows, each voting with weight exp(similarity/temperature) (Wu et al., 2018).
 type KNN struct {
 	Train       Set
@@ -232,7 +219,7 @@ func (m *TipAdapter) Probabilities(row []float32) []float64 {
 	for i, key := range m.Train.Rows {
 		logits[m.Train.Labels[i]] += m.Alpha * math.Exp(-m.Beta*(1-float64(zeroshot.Dot(row, key))))
 	}
-	return softmax(logits)
+	return zeroshot.Softmax(logits, 1)
 }
 
 // TrainTipAdapter chooses Alpha and Beta on validation from a grid like the paper's; Alpha 0, the zero-shot classifier,

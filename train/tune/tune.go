@@ -21,6 +21,9 @@ type Config struct {
 	LockImage *Lock `yaml:"lock_image,omitempty" json:"lock_image,omitempty"`
 	LockText  *Lock `yaml:"lock_text,omitempty" json:"lock_text,omitempty"`
 
+	// LockTemperature freezes the temperature, and SigLIP's bias with it.
+	LockTemperature bool `yaml:"lock_temperature,omitempty" json:"lock_temperature,omitempty"`
+
 	// LayerDecay multiplies the learning rate by itself once more for each group further from the output: 0.75, for
 	// example; 0 means 1. The temperature keeps the full rate.
 	LayerDecay float64 `yaml:"layer_decay,omitempty" json:"layer_decay,omitempty"`
@@ -123,7 +126,11 @@ func (c Config) Rules(m model.Config, user []optim.Rule) ([]optim.Rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := c.groupRules(groups)
+	var made []optim.Rule
+	if c.LockTemperature {
+		made = append(made, optim.Rule{Match: "logit_{scale,bias}", Frozen: true})
+	}
+	made = append(made, c.groupRules(groups)...)
 	if parts := c.parts(); parts != nil {
 		made = append(made, parts...)
 		made = append(made, optim.Rule{Match: "**", Frozen: true})
