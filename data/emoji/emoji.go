@@ -394,6 +394,12 @@ func Labels() []string {
 	return []string{"vendor", "style", "hexcode", "emoji", "name", "group", "subgroup", "tags", "concept", "tone"}
 }
 
+// skinTone is the part of a variant's description that says a skin's tone: "dark skin tone" of "dark skin tone, beard".
+func skinTone(variant string) string {
+	parts := strings.Split(variant, ", ")
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return !strings.HasSuffix(part, "skin tone") }), ", ")
+}
+
 func (s *Source) labels(p picture) map[string]string {
 	labels := map[string]string{
 		"vendor":   p.vendor.name,
@@ -409,8 +415,8 @@ func (s *Source) labels(p picture) map[string]string {
 	if p.emoji.HeldOut {
 		labels["concept"] = "heldout"
 	}
-	if p.tone != "" {
-		labels["tone"] = p.tone
+	if tone := skinTone(p.tone); tone != "" {
+		labels["tone"] = tone
 	}
 	for _, language := range s.languages {
 		if t, ok := s.names[language][p.emoji.Hexcode]; ok && t.Label != "" {

@@ -295,3 +295,14 @@ func TestTranslatedNames(t *testing.T) {
 		}
 	}
 }
+
+func TestSkinTone(t *testing.T) {
+	for variant, want := range map[string]string{
+		"": "", "dark skin tone": "dark skin tone", "dark skin tone, beard": "dark skin tone", "facing right": "",
+		"light skin tone, medium skin tone": "light skin tone, medium skin tone", "light skin tone, facing right": "light skin tone",
+	} {
+		if got := skinTone(variant); got != want {
+			t.Errorf("%q: %q, want %q", variant, got, want)
+		}
+	}
+}

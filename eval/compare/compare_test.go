@@ -215,3 +215,18 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestMarks: the axis holds every interval.
+func TestMarks(t *testing.T) {
+	c := Comparison{Pairs: []Pair{{Paired: metrics.Paired{Difference: metrics.Metric{Value: 0.01, Low: -0.12, High: 0.04}}}, {}}}
+	if c.Reach() != 20 {
+		t.Errorf("the axis reaches %d points", c.Reach())
+	}
+	m := c.Pairs[0].Mark(20)
+	if math.Abs(m["value"]-52.5) > 1e-9 || math.Abs(m["low"]-20) > 1e-9 || math.Abs(m["right"]-40) > 1e-9 {
+		t.Errorf("marks %v", m)
+	}
+	if got := c.Pairs[0].Signed(); got != "+1.0 (−12.0 – +4.0)" {
+		t.Errorf("shown as %q", got)
+	}
+}
