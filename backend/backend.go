@@ -63,6 +63,9 @@ type Info struct {
 	Warning     string   // what the user should know about the choice, or empty; Open has shown it through Progress
 }
 
+// Accelerated reports whether the devices are GPUs or TPUs.
+func (i Info) Accelerated() bool { return i.Name == CUDA || i.Name == TPU }
+
 // String returns the line that commands print.
 func (i Info) String() string {
 	devices := fmt.Sprintf("%d devices (%s)", len(i.Devices), strings.Join(i.Devices, ", "))

@@ -15,7 +15,8 @@ type Config struct {
 	Length duration.Duration `yaml:"length" json:"length"`
 	// Seed of the initial weights and of patch dropout. (The data have a seed of their own.)
 	Seed uint64 `yaml:"seed" json:"seed"`
-	// Precision of activations and matrix products: float32 or bfloat16. Weights and optimiser state are float32.
+	// Precision of activations and matrix products: float32, bfloat16, or auto, the default, which is bfloat16 on GPU and TPU
+	// and float32 on a processor, where bfloat16 is slower. Weights and optimiser state are float32.
 	Precision string `yaml:"precision" json:"precision"`
 	// Rematerialise recomputes each transformer block in the backward pass: less memory, about a third more work.
 	Rematerialise bool `yaml:"rematerialise,omitempty" json:"rematerialise,omitempty"`
@@ -39,7 +40,7 @@ type Config struct {
 // WithDefaults fills the fields that zero leaves open.
 func (c Config) WithDefaults() Config {
 	if c.Precision == "" {
-		c.Precision = "float32"
+		c.Precision = AutoPrecision
 	}
 	if c.Keep == 0 {
 		c.Keep = 2
@@ -57,8 +58,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("train.length is not set: write \"700 steps\" or \"10 epochs\", for example")
 	case c.Length.IsPercent():
 		return fmt.Errorf("train.length %s is a percentage of nothing: write steps, examples or epochs", c.Length)
-	case !slices.Contains([]string{"float32", "bfloat16"}, c.Precision):
-		return fmt.Errorf("train.precision %q is unknown: use float32 or bfloat16", c.Precision)
+	case !slices.Contains([]string{AutoPrecision, "float32", "bfloat16"}, c.Precision):
+		return fmt.Errorf("train.precision %q is unknown: use auto, float32 or bfloat16", c.Precision)
 	case c.Chunk < 0:
 		return fmt.Errorf("train.chunk must not be negative: %d", c.Chunk)
 	case c.Keep < 0:
@@ -69,7 +70,21 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// DType is the precision as a GoMLX type.
+// AutoPrecision leaves the precision to the device.
+const AutoPrecision = "auto"
+
+// On settles what depends on the device.
+func (c Config) On(accelerator bool) Config {
+	switch {
+	case c.Precision == AutoPrecision && accelerator:
+		c.Precision = "bfloat16"
+	case c.Precision == AutoPrecision:
+		c.Precision = "float32"
+	}
+	return c
+}
+
+// DType is the precision as a GoMLX type; call On first.
 func (c Config) DType() dtypes.DType {
 	if c.Precision == "bfloat16" {
 		return dtypes.BFloat16

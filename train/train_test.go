@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomlx/compute/dtypes"
+
 	"tandem/backend/backendtest"
 	"tandem/checkpoints"
 	"tandem/internal/duration"
@@ -323,6 +325,22 @@ func TestHooksRunOnSchedule(t *testing.T) {
 	for name := range want {
 		if want[name] != got[name] {
 			t.Errorf("%s differs when a hook runs", name)
+		}
+	}
+}
+
+// TestPrecisionOfTheDevice: what the recipe says wins; auto is bfloat16 where that is fast.
+func TestPrecisionOfTheDevice(t *testing.T) {
+	for _, test := range []struct {
+		precision   string
+		accelerator bool
+		want        dtypes.DType
+	}{
+		{"", false, dtypes.Float32}, {"auto", true, dtypes.BFloat16},
+		{"float32", true, dtypes.Float32}, {"bfloat16", false, dtypes.BFloat16},
+	} {
+		if got := (Config{Precision: test.precision}).WithDefaults().On(test.accelerator).DType(); got != test.want {
+			t.Errorf("%q, accelerator %t: %s, want %s", test.precision, test.accelerator, got, test.want)
 		}
 	}
 }

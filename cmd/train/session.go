@@ -72,6 +72,7 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, KeepMemory: true}); err != nil {
 			return err
 		}
+		s.experiment.Train = s.experiment.Train.On(s.backend.Info.Accelerated())
 		return s.preflight(ctx)
 	}
 	unlock, err := s.claimDir()
@@ -89,6 +90,7 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	p.Linef("%s", s.backend.Info)
+	s.experiment.Train = s.experiment.Train.On(s.backend.Info.Accelerated())
 	if batch := s.experiment.Data.Batch; batch%o.devices != 0 {
 		return fault.Userf("-devices %d does not divide data.batch %d", o.devices, batch)
 	}
