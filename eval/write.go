@@ -153,7 +153,7 @@ func (r Result) biasWords(b *strings.Builder, tested map[string]bool) {
 	}
 	if a := r.Association; a != nil {
 		tested["association"] = true
-		fmt.Fprintf(b, "Pictures of %s go with the words of %s rather than %s by an effect of %.2f (95 %% interval %.2f to %.2f; 0 is none, 2 the most) compared with pictures of %s; p = %.4f by permutation.\n\n",
+		fmt.Fprintf(b, "Pictures of %s lie nearer to %s than to %s by an effect of %.2f (95 %% interval %.2f to %.2f; 0 is none, 2 the most) compared with pictures of %s; p = %.4f by permutation.\n\n",
 			a.NameX, a.NameA, a.NameB, a.Effect.Value, a.Effect.Low, a.Effect.High, a.NameY, a.P)
 	}
 	if s := r.Selection; s != nil {
