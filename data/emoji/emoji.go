@@ -29,6 +29,7 @@ type Config struct {
 	HeldOutVendor string   // one of Vendors; empty means "twemoji" if it is among them, "none" holds out no vendor
 	Size          int      // side in pixels of what is rendered from SVG, 32 to 512; 0 means 128
 	SkinTones     bool     // skin-toned variants too, where a vendor's set tells them
+	Translations  bool     // names in every language of emojibase too, in the columns of LanguageColumn
 }
 
 const defaultHeldOutVendor = "twemoji"
@@ -87,6 +88,8 @@ type Source struct {
 	catalogue *catalogue
 	pictures  []picture
 	leftOut   map[string]int
+	languages []string
+	names     map[string]map[string]Translation // by language and hexcode, with Config.Translations
 }
 
 var _ source.Source = (*Source)(nil)
@@ -120,6 +123,11 @@ func open(dir string, config Config, table []pkg) (*Source, error) {
 	}
 	if s.catalogue, err = readCatalogue(files["en/data.json"], files["meta/groups.json"]); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, s.packages[emojibase].file()), err)
+	}
+	if config.Translations {
+		if err := s.readTranslations(); err != nil {
+			return nil, err
+		}
 	}
 	for i := range vendors {
 		if v := &vendors[i]; slices.Contains(config.vendorNames(), v.name) {
@@ -371,9 +379,25 @@ func (s *Source) split(p picture) string {
 	return source.Train
 }
 
-// Labels lists the metadata columns that examples may have.
+// Labels lists the metadata columns that examples of this source may have: those of every source, and one for each
+// language with Config.Translations.
+func (s *Source) Labels() []string {
+	labels := Labels()
+	for _, language := range s.languages {
+		labels = append(labels, LanguageColumn(language))
+	}
+	return labels
+}
+
+// Labels lists the metadata columns that examples of every source may have.
 func Labels() []string {
 	return []string{"vendor", "style", "hexcode", "emoji", "name", "group", "subgroup", "tags", "concept", "tone"}
+}
+
+// skinTone is the part of a variant's description that says a skin's tone: "dark skin tone" of "dark skin tone, beard".
+func skinTone(variant string) string {
+	parts := strings.Split(variant, ", ")
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return !strings.HasSuffix(part, "skin tone") }), ", ")
 }
 
 func (s *Source) labels(p picture) map[string]string {
@@ -391,8 +415,13 @@ func (s *Source) labels(p picture) map[string]string {
 	if p.emoji.HeldOut {
 		labels["concept"] = "heldout"
 	}
-	if p.tone != "" {
-		labels["tone"] = p.tone
+	if tone := skinTone(p.tone); tone != "" {
+		labels["tone"] = tone
+	}
+	for _, language := range s.languages {
+		if t, ok := s.names[language][p.emoji.Hexcode]; ok && t.Label != "" {
+			labels[LanguageColumn(language)] = t.Label
+		}
 	}
 	return labels
 }

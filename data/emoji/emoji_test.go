@@ -269,3 +269,40 @@ func TestPins(t *testing.T) {
 		}
 	}
 }
+
+// TestTranslatedNames: each picture has its emoji's name in every language that has one; without the option there is no
+// such column.
+func TestTranslatedNames(t *testing.T) {
+	f := newFixture(t)
+	for _, translated := range []bool{false, true} {
+		s := f.open(t, Config{Vendors: []string{"streamline"}, HeldOutVendor: "none", Translations: translated})
+		bears := 0
+		for e, err := range s.Examples(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, english := "", ""
+			if translated && e.Labels["hexcode"] == "1F43B" {
+				want, english = "Bär", "bear"
+				bears++
+			}
+			if e.Labels["name-de"] != want || want != "" && e.Labels["name-en"] != english {
+				t.Errorf("%s: %v", e.Key, e.Labels)
+			}
+		}
+		if translated != (bears == 1) || slices.Contains(s.Labels(), "name-de") != translated {
+			t.Errorf("translated %t: %d bears, columns %v", translated, bears, s.Labels())
+		}
+	}
+}
+
+func TestSkinTone(t *testing.T) {
+	for variant, want := range map[string]string{
+		"": "", "dark skin tone": "dark skin tone", "dark skin tone, beard": "dark skin tone", "facing right": "",
+		"light skin tone, medium skin tone": "light skin tone, medium skin tone", "light skin tone, facing right": "light skin tone",
+	} {
+		if got := skinTone(variant); got != want {
+			t.Errorf("%q: %q, want %q", variant, got, want)
+		}
+	}
+}

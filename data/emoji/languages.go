@@ -26,6 +26,24 @@ func (s *Source) Languages() ([]string, error) {
 	return languages, err
 }
 
+// LanguageColumn is the metadata column with an emoji's name in a language: "name-de".
+func LanguageColumn(language string) string { return "name-" + language }
+
+// readTranslations reads the names in all languages.
+func (s *Source) readTranslations() error {
+	var err error
+	if s.languages, err = s.Languages(); err != nil {
+		return err
+	}
+	s.names = map[string]map[string]Translation{}
+	for _, language := range s.languages {
+		if s.names[language], err = s.Translations(language); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Translations returns the labels and tags of all base emoji in a language, by hexcode.
 func (s *Source) Translations(language string) (map[string]Translation, error) {
 	data, err := member(s.dir, s.packages[emojibase], language+"/data.json")

@@ -42,10 +42,13 @@ type ShapesConfig struct {
 const (
 	Emoji  = "emoji"
 	Shapes = "shapes"
+	// EmojiLanguages are the drawings that no training of emoji shows, Twemoji's, with skin tones and with names in every
+	// language of emojibase: for evaluation.
+	EmojiLanguages = "emoji-languages"
 )
 
 // Names lists the data sets that can be built.
-func Names() []string { return append([]string{Emoji, Shapes}, packaged.Names()...) }
+func Names() []string { return append([]string{Emoji, EmojiLanguages, Shapes}, packaged.Names()...) }
 
 // Validate reports the first thing that is wrong, naming the field.
 func (c Config) Validate() error {
@@ -152,8 +155,10 @@ type finite interface {
 func (c Config) open(ctx context.Context, root string, o Options) (finite, []string, error) {
 	switch c.Name {
 	case Emoji:
-		src, err := openEmoji(ctx, filepath.Join(root, "packages"), o)
-		return src, emoji.Labels(), err
+		return openEmoji(ctx, filepath.Join(root, "packages"), emoji.Config{}, o)
+	case EmojiLanguages:
+		held := []string{"twemoji"}
+		return openEmoji(ctx, filepath.Join(root, "packages"), emoji.Config{Vendors: held, HeldOutVendor: held[0], SkinTones: true, Translations: true}, o)
 	case Shapes:
 		src, err := shapes.New(c.Shapes.source())
 		return src, shapes.Labels(), err
@@ -163,11 +168,14 @@ func (c Config) open(ctx context.Context, root string, o Options) (finite, []str
 }
 
 // openEmoji downloads what is missing of the drawings.
-func openEmoji(ctx context.Context, dir string, o Options) (finite, error) {
-	config := emoji.Config{}
+func openEmoji(ctx context.Context, dir string, config emoji.Config, o Options) (finite, []string, error) {
 	err := emoji.Fetch(ctx, dir, config, emoji.FetchOptions{Offline: o.Offline, Progress: o.Progress})
 	if err != nil {
-		return nil, fmt.Errorf("%w (the recipe that needs no download: -config shapes)", err)
+		return nil, nil, fmt.Errorf("%w (the recipe that needs no download: -config shapes)", err)
 	}
-	return emoji.Open(dir, config)
+	src, err := emoji.Open(dir, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	return src, src.Labels(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"strings"
 
 	"tandem/eval"
 )
@@ -67,11 +68,37 @@ func (c *Comparison) bars() []bars {
 
 // Signed shows a difference in points.
 func (p Pair) Signed() string {
-	return fmt.Sprintf("%+.1f (%+.1f – %+.1f)", 100*p.Difference.Value, 100*p.Difference.Low, 100*p.Difference.High)
+	text := fmt.Sprintf("%+.1f (%+.1f – %+.1f)", 100*p.Difference.Value, 100*p.Difference.Low, 100*p.Difference.High)
+	return strings.ReplaceAll(text, "-", "−")
 }
 
-// Mark is the pair's difference on an axis from −50 to +50 points, in percent of its width.
-func (p Pair) Mark() map[string]float64 {
-	at := func(x float64) float64 { return min(100, max(0, 50+100*x)) }
+// PValues shows both tests' p.
+func (p Pair) PValues() string {
+	show := func(p float64) string {
+		if p < 0.0001 {
+			return "<0.0001"
+		}
+		return fmt.Sprintf("%.4f", p)
+	}
+	return show(p.P) + ", " + show(p.McNemar)
+}
+
+// Reach is how far the axis of differences goes on both sides, in points: a round number that holds all intervals.
+func (c *Comparison) Reach() int {
+	widest := 0.0
+	for _, p := range c.Pairs {
+		widest = max(widest, -100*p.Difference.Low, 100*p.Difference.High)
+	}
+	for _, reach := range []int{5, 10, 20, 50} {
+		if widest <= float64(reach) {
+			return reach
+		}
+	}
+	return 100
+}
+
+// Mark is the pair's difference on an axis that reaches so many points to both sides, in percent of its width.
+func (p Pair) Mark(reach int) map[string]float64 {
+	at := func(x float64) float64 { return min(100, max(0, 50+50*100*x/float64(reach))) }
 	return map[string]float64{"value": at(p.Difference.Value), "low": at(p.Difference.Low), "right": 100 - at(p.Difference.High)}
 }

@@ -12,7 +12,7 @@ import (
 
 // Config says what to choose the rule for. A task's YAML holds it under "doubt".
 type Config struct {
-	// Score decides what is unknown: similarity, margin (the default) or entropy.
+	// Score decides what is unknown: similarity, margin (the default), entropy, probability or energy.
 	Score string `yaml:"score,omitempty" json:"score,omitempty"`
 	// Coverage is the share of images of known classes that must be answered; default 0.95. FalseAccept, the share of
 	// images of no class that may be, replaces it; it needs out-of-set images.

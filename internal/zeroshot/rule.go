@@ -18,6 +18,11 @@ const (
 	BySimilarity = "similarity" // the best cosine similarity; refused below the threshold
 	ByMargin     = "margin"     // the best similarity less the second best; refused below the threshold
 	ByEntropy    = "entropy"    // of the probabilities, in nats; refused above the threshold
+	// ByProbability is the best probability (Hendrycks and Gimpel, 2017); refused below the threshold.
+	ByProbability = "probability"
+	// ByEnergy is the logarithm of the sum of exp(scale·similarity), divided by the scale (Liu et al., 2020, with the sign
+	// turned): the best similarity where one class stands out, more where several do. Refused below the threshold.
+	ByEnergy = "energy"
 )
 
 // Rule says when "unknown" is the answer, and which classes cannot be ruled out. Evaluation fits it on validation data;
@@ -83,6 +88,14 @@ func Confidence(score string, similarities []float32, scale float64) float64 {
 			}
 		}
 		return -entropy
+	case ByProbability:
+		return slices.Max(Softmax(similarities, scale))
+	case ByEnergy:
+		top, sum := float64(slices.Max(similarities)), 0.0
+		for _, s := range similarities {
+			sum += math.Exp(scale * (float64(s) - top))
+		}
+		return top + math.Log(sum)/scale
 	}
 	return float64(slices.Max(similarities))
 }
@@ -138,7 +151,9 @@ func (r *Rule) Validate() error {
 }
 
 // RuleScores lists the scores a rule may use.
-func RuleScores() []string { return []string{BySimilarity, ByMargin, ByEntropy} }
+func RuleScores() []string {
+	return []string{BySimilarity, ByMargin, ByEntropy, ByProbability, ByEnergy}
+}
 
 // WriteRule saves a rule.
 func WriteRule(path string, r Rule) error {

@@ -148,3 +148,20 @@ func TestDotAndNormalise(t *testing.T) {
 		t.Errorf("%v, %v", zeros, row)
 	}
 }
+
+// TestConfidenceByHand: each score on numbers that can be checked on paper.
+func TestConfidenceByHand(t *testing.T) {
+	sims := []float32{0.5, 0.25, 0} // at scale 4 ln 2 the weights are 4, 2, 1
+	scale := 4 * math.Ln2
+	for score, want := range map[string]float64{
+		BySimilarity: 0.5, ByMargin: 0.25, ByProbability: 4.0 / 7, ByEnergy: math.Log(7) / scale,
+		ByEntropy: (4*math.Log(4.0/7) + 2*math.Log(2.0/7) + math.Log(1.0/7)) / 7,
+	} {
+		if got := Confidence(score, sims, scale); math.Abs(got-want) > 1e-6 {
+			t.Errorf("%s: %g, want %g", score, got, want)
+		}
+	}
+	if got := Confidence(ByEnergy, []float32{-1000, -1000}, 100); math.IsInf(got, 0) || math.Abs(got-(-1000+math.Ln2/100)) > 1e-9 {
+		t.Errorf("energy of very small similarities: %g", got)
+	}
+}

@@ -1,0 +1,149 @@
+//go:build slow && linux
+
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"iter"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"tandem/embed"
+	"tandem/eval"
+)
+
+var (
+	overheadModel   = flag.String("ckpt", "", "checkpoint to measure with")
+	overheadData    = flag.String("data", "", "directory of shards with the label subgroup (data set emoji)")
+	overheadSplit   = flag.String("split", "train", "split of it")
+	overheadClasses = flag.Int("classes", 1000, "invented classes for the measurement of the texts")
+)
+
+// TestOverhead compares a whole evaluation (reading shards, encoding, similarities, doubt, intervals, records, a report on
+// disk) with the bare encoding of the same images from memory, in one process, turn by turn; and encodes 1,000 classes in
+// 80 templates. The figure that counts is the processors' time, which other programs do not lengthen.
+//
+//	go test -tags slow ./cmd/eval -run Overhead -v -timeout 2h -args -ckpt RUN -data DIR
+func TestOverhead(t *testing.T) {
+	if *overheadModel == "" || *overheadData == "" {
+		t.Fatal("name a checkpoint with -ckpt and shards with -data")
+	}
+	m, err := embed.Load(*overheadModel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := eval.OpenShards(t.Context(), *overheadData, *overheadSplit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	files := imagesIn(t, set)
+	warm := files[:min(len(files), 256)]
+	bareEncoding(t, m, warm) // compiles
+	var ratios []float64
+	for range 3 {
+		bare, bareBusy := timed(t, func() { bareEncoding(t, m, files) })
+		full, fullBusy := timed(t, func() { evaluateAll(t, m, set) })
+		ratios = append(ratios, fullBusy/bareBusy)
+		t.Logf("%d images: bare encoding %.1f s (%.1f s of processors), evaluation %.1f s (%.1f s): %+.1f %%, of processors %+.1f %%",
+			len(files), bare, bareBusy, full, fullBusy, 100*(full/bare-1), 100*(fullBusy/bareBusy-1))
+	}
+	slices.Sort(ratios)
+	if ratios[1] > 1.05 {
+		t.Errorf("an evaluation takes %.1f %% more than encoding its images, not at most 5 %%", 100*(ratios[1]-1))
+	}
+	classesOnce(t, m, set)
+}
+
+// classesOnce asks two tasks with the same classes and templates of one session: the second encodes no text.
+func classesOnce(t *testing.T, m *embed.Model, set *eval.Shards) {
+	texts := 0
+	session := eval.NewSession(countedTexts{m, &texts}, eval.Options{})
+	task := eval.Task{Name: "many", Data: "d", Split: *overheadSplit, Label: "name", Where: map[string]string{"group": "flags"}}
+	for i := range *overheadClasses {
+		task.Classes = append(task.Classes, eval.Class{Name: fmt.Sprintf("thing number %d", i)})
+	}
+	for i := range 80 {
+		task.Templates = append(task.Templates, fmt.Sprintf("a photo of a {}, kind %d.", i))
+	}
+	var seconds [2]float64
+	for i := range seconds {
+		seconds[i], _ = timed(t, func() {
+			if _, err := session.Run(t.Context(), task, set); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	t.Logf("%d classes × 80 templates: %d texts encoded; first task %.1f s, second with the same classes %.2f s", *overheadClasses, texts, seconds[0], seconds[1])
+	if texts != 80**overheadClasses {
+		t.Errorf("%d texts were encoded, not %d", texts, 80**overheadClasses)
+	}
+}
+
+type countedTexts struct {
+	eval.Encoder
+	texts *int
+}
+
+func (c countedTexts) EncodeTexts(ctx context.Context, texts []string) ([][]float32, error) {
+	*c.texts += len(texts)
+	return c.Encoder.EncodeTexts(ctx, texts)
+}
+
+func imagesIn(t *testing.T, set *eval.Shards) (files [][]byte) {
+	t.Helper()
+	for e, err := range set.Examples(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, slices.Clone(e.Image))
+	}
+	return files
+}
+
+func bareEncoding(t *testing.T, m *embed.Model, files [][]byte) {
+	t.Helper()
+	var sequence iter.Seq2[[]byte, error] = func(yield func([]byte, error) bool) {
+		for _, f := range files {
+			if !yield(f, nil) {
+				return
+			}
+		}
+	}
+	for _, err := range m.EncodeImageSeq(t.Context(), sequence) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func evaluateAll(t *testing.T, m *embed.Model, set *eval.Shards) {
+	t.Helper()
+	task := eval.Task{Name: "overhead", Data: "d", Split: *overheadSplit, Label: "subgroup", Groups: []string{"vendor"}}
+	result, err := eval.NewSession(m, eval.Options{Doubt: true, Pictures: true}).Run(t.Context(), task, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeDirectory(t.TempDir(), &eval.Report{Title: "overhead", Results: []eval.Result{result}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// timed is how long something took, and how much time of all processors.
+func timed(t *testing.T, do func()) (wall, busy float64) {
+	t.Helper()
+	usage := func() float64 {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+	}
+	began, before := time.Now(), usage()
+	do()
+	return time.Since(began).Seconds(), usage() - before
+}
