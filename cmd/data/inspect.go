@@ -11,7 +11,6 @@ import (
 
 	"tandem/data/shard"
 	"tandem/data/stats"
-	"tandem/data/store"
 	"tandem/internal/atomicfile"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
@@ -28,16 +27,11 @@ func runInspect(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, where[0])
+	set, closeSet, err := openSet(ctx, where[0], *split)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
-	set, err := shard.OpenSet(ctx, st, *split)
-	if err != nil {
-		return err
-	}
-	defer set.Close()
+	defer closeSet()
 	if *asJSON {
 		return json.NewEncoder(e.stdout).Encode(set.Manifest)
 	}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"tandem/data/prepare"
+	"tandem/data/shard"
+	"tandem/data/store"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
 )
@@ -161,4 +163,18 @@ func (r *repeated) String() string { return strings.Join(*r, ", ") }
 func (r *repeated) Set(s string) error {
 	*r = append(*r, s)
 	return nil
+}
+
+// openSet opens the rows of a split ("": all) of a directory of shards. The function it returns closes them.
+func openSet(ctx context.Context, location, split string) (*shard.Set, func(), error) {
+	st, err := store.Open(ctx, location)
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := shard.OpenSet(ctx, st, split)
+	if err != nil {
+		st.Close()
+		return nil, nil, err
+	}
+	return set, func() { set.Close(); st.Close() }, nil
 }

@@ -7,9 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"tandem/data/shard"
 	"tandem/data/stats"
-	"tandem/data/store"
 	"tandem/imaging"
 	"tandem/internal/atomicfile"
 	"tandem/internal/fault"
@@ -38,16 +36,11 @@ func runSample(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, where[0])
+	set, closeSet, err := openSet(ctx, where[0], *split)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
-	set, err := shard.OpenSet(ctx, st, *split)
-	if err != nil {
-		return err
-	}
-	defer set.Close()
+	defer closeSet()
 	samples, err := stats.Draw(ctx, set, *n, *seed)
 	if err != nil {
 		return err

@@ -12,7 +12,6 @@ import (
 
 	"tandem/data/shard"
 	"tandem/data/stats"
-	"tandem/data/store"
 	"tandem/internal/fault"
 	"tandem/tokenizer"
 )
@@ -38,16 +37,11 @@ func runStats(ctx context.Context, e *env, args []string) error {
 		}
 		o.Context, o.Tokens = *length, countTokens(t)
 	}
-	st, err := store.Open(ctx, where[0])
+	set, closeSet, err := openSet(ctx, where[0], *split)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
-	set, err := shard.OpenSet(ctx, st, *split)
-	if err != nil {
-		return err
-	}
-	defer set.Close()
+	defer closeSet()
 	s, err := stats.Collect(ctx, set, o)
 	if err != nil {
 		return err

@@ -115,3 +115,21 @@ def report(name, times, batch, first, win, rss_import, extra=None, flops=None, o
 
 def rss_now_mib():
     return round(int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+
+
+def measure(a, name, step, batch, flops, rss_import, extra, losses, device_peak):
+    """Runs the first step, the warm-up and the counted steps, and reports them. device_peak() is in bytes."""
+    if a.quiet:
+        extra["waited_s"] = wait_quiet(a.quiet)
+    with Window() as w0:
+        first = step(0)
+    extra["first_other_cores"] = round(w0.others / w0.wall, 3)
+    for i in range(a.warm):
+        step(1 + i)
+    with Window() as w:
+        times, others = run_steps(lambda i: step(1 + a.warm + i), a.steps)
+    if losses:
+        extra["losses"] = [round(x, 4) for x in losses[:3] + losses[-1:]]
+    if a.device == "cuda":
+        extra["device_peak_mib"] = round(device_peak() / 2**20)
+    report(name, times, batch, first, w, rss_import, extra, flops, others)
