@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -193,8 +194,9 @@ func Read(dir string, c model.Config) (*Adapters, error) {
 	}
 	defer file.Close()
 	read := 0
-	for weight, parts := range partsOf(c) {
-		for _, p := range parts {
+	all := partsOf(c)
+	for _, weight := range slices.Sorted(maps.Keys(all)) { // in order: the same file gives the same error
+		for _, p := range all[weight] {
 			found, err := p.read(file, a.Config.Rank)
 			if err != nil {
 				return nil, fault.Userf("%s: %w", path, err)
