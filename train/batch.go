@@ -23,7 +23,8 @@ type batch struct {
 	extra         []*tensors.Tensor // what lossBatch calls so
 	noise         []float32
 	size, side    int
-	length, patch int // of a row of tokens; of noise
+	length, patch int     // of a row of tokens; of noise
+	index         []int32 // [size]: the row of tokens of each pair where pairs share them, or nil
 
 	keys, hyper, rng *tensors.Tensor
 }
@@ -37,7 +38,7 @@ func (s *Stepper) newBatch(in Input, curve optim.Curve, step, seed int64) (*batc
 	if err := s.checkSize(b.size); err != nil {
 		return nil, err
 	}
-	b.length = s.Model.Text.CutLength(in.Longest)
+	b.length = s.CutLength(in.Longest)
 	b.tokens = cutTokens(in.Tokens, s.Model.Text.Context, b.length)
 	keys := in.Keys
 	if keys == nil {
@@ -52,9 +53,12 @@ func (s *Stepper) newBatch(in Input, curve optim.Curve, step, seed int64) (*batc
 	if b.rng, err = RNGStateFromSeed(seed); err != nil {
 		return nil, err
 	}
-	if b.extra, err = s.teacherArguments(in, b.size); err != nil {
+	b.extra = s.shareTexts(b)
+	teacher, err := s.teacherArguments(in, b.size)
+	if err != nil {
 		return nil, err
 	}
+	b.extra = append(b.extra, teacher...)
 	negatives, err := s.negativeArguments(in, b.size, b.length)
 	if err != nil {
 		return nil, err
@@ -69,7 +73,10 @@ func (b *batch) inputs(from, to int) (images, tokens *tensors.Tensor) {
 	if pixels := b.side * b.side * 3; images == nil {
 		images = tensors.FromFlatDataAndDimensions(b.images[from*pixels:to*pixels], to-from, b.side, b.side, 3)
 	}
-	if tokens == nil {
+	switch {
+	case b.index != nil:
+		tokens = tensors.FromFlatDataAndDimensions(b.tokens, len(b.tokens)/b.length, b.length)
+	case tokens == nil:
 		tokens = tensors.FromFlatDataAndDimensions(b.tokens[from*b.length:to*b.length], to-from, b.length)
 	}
 	return images, tokens
