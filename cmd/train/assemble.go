@@ -83,6 +83,9 @@ func (s *session) newStepper(ctx context.Context) (*train.Stepper, error) {
 	if n := e.Data.Negatives; n != nil {
 		step.Negatives = n.Count
 	}
+	if err := s.fitTexts(ctx, &step); err != nil {
+		return nil, err
+	}
 	if step.HasHead() {
 		if step.Head, err = s.prepareHead(ctx, store); err != nil {
 			return nil, err

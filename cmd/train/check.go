@@ -148,30 +148,17 @@ func (s *session) checkFingerprint() error {
 		filepath.Join(path, checkpoints.TokenizerName), s.tokenizer.Fingerprint(), want)
 }
 
-// sampledCaptions bounds how many captions are looked at.
-const sampledCaptions = 20_000
-
 // checkCaptions warns when captions are cut at the context: those that the recipe trains on, templates applied.
 func (s *session) checkCaptions(ctx context.Context) error {
 	if s.stepper.HasHead() {
 		return nil // reads none
 	}
 	context := s.experiment.Model.Text.Context
-	row := make([]int32, context)
-	long, n := 0, 0
-	for _, src := range s.experiment.Data.Sources {
-		err := eachCaption(ctx, src, func(text string) bool {
-			if s.tokenizer.Encode(row, text) == context {
-				long++
-			}
-			n++
-			return n < sampledCaptions
-		})
-		if err != nil {
-			return err
-		}
+	sample, err := s.sampleCaptions(ctx)
+	if err != nil {
+		return err
 	}
-	if share := float64(long) / float64(max(1, n)); share > 0.01 {
+	if share := float64(sample.full) / float64(max(1, sample.captions)); share > 0.01 {
 		s.warn("%.1f %% of the captions fill all %d tokens of the context and are probably cut: shorten them, or resize with model.text.context", 100*share, context)
 	}
 	return nil
@@ -218,7 +205,7 @@ const compilerMemory = 450 << 20
 // writeCheck prints what was found.
 func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows, total int64) error {
 	e := s.experiment
-	length := e.Model.Text.CutLength(p.longest)
+	length := stepper.CutLength(p.longest)
 	m := stepper.Estimate(e.Data.Batch, length, s.rows.images != nil, s.rows.texts != nil)
 	runtime := max(0, before-m.Weights-m.Optimiser)
 	if info := s.backend.Info; info.PluginPath != "" && strings.HasPrefix(info.Devices[0], "cpu") {
