@@ -221,6 +221,9 @@ func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows
 		line("  rule", "%s", describeRule(rule))
 	}
 	line("data", "%s pairs, batch %d, %d steps, %.1f epochs", grouped(int(rows)), e.Data.Batch, total, float64(total)*float64(e.Data.Batch)/float64(rows))
+	if stepper.DistinctTexts > 0 {
+		line("texts", "%d different captions of at most %d tokens: a batch encodes each once", stepper.DistinctTexts, stepper.TextLength)
+	}
 	line("memory", "%s estimated, of it weights %s, gradients %s, optimiser %s, activations %s, updates %s; %s for program, compiler and data",
 		bytesOf(m.Total()+runtime), bytesOf(m.Weights), bytesOf(m.Gradients), bytesOf(m.Optimiser), bytesOf(m.Activations), bytesOf(m.Updates), bytesOf(runtime))
 	line("", "%s measured at the peak of %d steps", bytesOf(peakMemory()), measuredSteps)
