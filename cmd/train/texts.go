@@ -18,7 +18,7 @@ func (s *session) fitTexts(ctx context.Context, step *train.Stepper) error {
 		return err
 	}
 	step.TextLength = texts.longest
-	if texts.distinct <= e.Data.Batch/2 {
+	if texts.distinct < e.Data.Batch {
 		step.DistinctTexts = texts.distinct
 	}
 	return nil
