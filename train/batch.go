@@ -1,10 +1,12 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/gotype"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
@@ -27,6 +29,8 @@ type batch struct {
 	index         []int32 // [size]: the row of tokens of each pair where pairs share them, or nil
 
 	keys, hyper, rng *tensors.Tensor
+
+	device compute.Backend // nil: several devices
 }
 
 // newBatch checks the input, cuts its tokens to a compiled length, and draws the random numbers of the step.
@@ -67,27 +71,46 @@ func (s *Stepper) newBatch(in Input, curve optim.Curve, step, seed int64) (*batc
 	return b, s.drawNoise(b)
 }
 
-// inputs are rows from … to of images and tokens as tensors.
-func (b *batch) inputs(from, to int) (images, tokens *tensors.Tensor) {
-	images, tokens = rowsOf(b.imageRows, b.dim, from, to), rowsOf(b.textRows, b.dim, from, to)
-	if pixels := b.side * b.side * 3; images == nil {
-		images = tensors.FromFlatDataAndDimensions(b.images[from*pixels:to*pixels], to-from, b.side, b.side, 3)
+// inputs are some rows of a batch as the towers take them.
+type inputs struct{ images, tokens, noise *tensors.Tensor }
+
+// free gives their memory back. The graph that reads them must have run to its end: one of its outputs was read.
+func (in inputs) free() { finalize([]*tensors.Tensor{in.images, in.tokens, in.noise}) }
+
+// inputs copies rows from … to to the device. Noise is patch dropout's random numbers; without patch dropout it is a
+// column that nobody reads.
+func (b *batch) inputs(from, to int) (in inputs, err error) {
+	var failed [3]error
+	if pixels := b.side * b.side * 3; b.imageRows == nil {
+		in.images, failed[0] = toDevice(b.device, b.images[from*pixels:to*pixels], to-from, b.side, b.side, 3)
+	} else {
+		in.images, failed[0] = rowsOf(b.device, b.imageRows, b.dim, from, to)
 	}
 	switch {
+	case b.textRows != nil:
+		in.tokens, failed[1] = rowsOf(b.device, b.textRows, b.dim, from, to)
 	case b.index != nil:
-		tokens = tensors.FromFlatDataAndDimensions(b.tokens, len(b.tokens)/b.length, b.length)
-	case tokens == nil:
-		tokens = tensors.FromFlatDataAndDimensions(b.tokens[from*b.length:to*b.length], to-from, b.length)
+		in.tokens, failed[1] = toDevice(b.device, b.tokens, len(b.tokens)/b.length, b.length)
+	default:
+		in.tokens, failed[1] = toDevice(b.device, b.tokens[from*b.length:to*b.length], to-from, b.length)
 	}
-	return images, tokens
+	if b.patch == 0 {
+		in.noise, failed[2] = toDevice(b.device, make([]float32, to-from), to-from, 1)
+	} else {
+		in.noise, failed[2] = rowsOf(b.device, b.noise, b.patch, from, to)
+	}
+	return in, errors.Join(failed[:]...)
 }
 
-// noiseOf are rows from … to of patch dropout's random numbers; without patch dropout a column that nobody reads.
-func (b *batch) noiseOf(from, to int) *tensors.Tensor {
-	if b.patch == 0 {
-		return tensors.FromShape(shapes.Make(dtypes.Float32, to-from, 1))
-	}
-	return tensors.FromFlatDataAndDimensions(b.noise[from*b.patch:to*b.patch], to-from, b.patch)
+// rowsOf are rows from … to of flat [B, dim] as a tensor on the device.
+func rowsOf(device compute.Backend, flat []float32, dim, from, to int) (*tensors.Tensor, error) {
+	return toDevice(device, flat[from*dim:to*dim], to-from, dim)
+}
+
+// toDevice copies a batch's numbers straight to the device: a copy in Go's memory on the way would be garbage that grows
+// with the batch. Without a device, where several will share the tensor, that is where it lies.
+func toDevice[T gotype.Supported](device compute.Backend, flat []T, dims ...int) (*tensors.Tensor, error) {
+	return tensors.FromRaw(device, 0, shapes.Make(dtypes.FromGenericsType[T](), dims...), dtypes.UnsafeByteSlice(flat))
 }
 
 // newNoise prepares drawing a number for each patch of each image of a batch. It runs on one device and for the whole

@@ -22,6 +22,7 @@ type chunked struct {
 	*Stepper
 	embed, loss, backward, update *runner
 	sums                          []*gml.Variable // of the gradients, one for each trainable parameter
+	images, texts                 []float32       // [B, E]: the batch's rows, then the gradients by them; reused by every step
 }
 
 // sumScope is where the sums are in the store. They live for a step and belong to no checkpoint.
@@ -153,76 +154,104 @@ func (c *chunked) updateGraph(scope *gml.Scope, in []*Node) []*Node {
 }
 
 // step is one optimiser step.
-func (c *chunked) step(b *batch) (*tensors.Tensor, error) {
-	images, texts, err := c.embedAll(b)
+func (c *chunked) step(b *batch) (m Metrics, err error) {
+	if err := c.embedAll(b); err != nil {
+		return m, err
+	}
+	metrics, err := c.lossOf(b)
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	dim := c.Model.EmbedDim
-	losses, err := c.loss.call(tensors.FromFlatDataAndDimensions(images, b.size, dim), tensors.FromFlatDataAndDimensions(texts, b.size, dim), b.keys)
+	defer metrics.FinalizeAll()
+	for from := 0; from < b.size; from += c.Chunk {
+		if err := c.backwardChunk(b, from); err != nil {
+			return m, err
+		}
+	}
+	outputs, err := c.update.call(metrics, b.hyper)
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	defer finalize(losses)
-	if err := c.backwardAll(b, losses[1], losses[2]); err != nil {
-		return nil, err
-	}
-	outputs, err := c.update.call(losses[0], b.hyper)
-	if err != nil {
-		return nil, err
-	}
-	return outputs[0], nil
+	return c.readMetrics(outputs[0])
 }
 
-// embedAll returns the rows of the whole batch: [B, E] each.
-func (c *chunked) embedAll(b *batch) (images, texts []float32, err error) {
-	size := b.size * c.Model.EmbedDim
-	images, texts = make([]float32, 0, size), make([]float32, 0, size)
-	for from := 0; from < b.size; from += c.Chunk {
-		pixels, tokens := b.inputs(from, from+c.Chunk)
-		outputs, err := c.embed.call(pixels, tokens, b.rng, b.noiseOf(from, from+c.Chunk))
-		if err != nil {
-			return nil, nil, err
-		}
-		err = errors.Join(appendValues(&images, outputs[0]), appendValues(&texts, outputs[1]))
-		finalize(outputs)
-		if err != nil {
-			return nil, nil, err
-		}
-		finalize([]*tensors.Tensor{pixels, tokens})
-	}
-	return images, texts, nil
-}
-
-// backwardAll adds the gradients of every chunk to the sums.
-func (c *chunked) backwardAll(b *batch, byImages, byTexts *tensors.Tensor) error {
-	images, err := tensors.CopyFlatData[float32](byImages)
-	if err != nil {
-		return err
-	}
-	texts, err := tensors.CopyFlatData[float32](byTexts)
-	if err != nil {
-		return err
-	}
+// embedAll computes the rows of the whole batch.
+func (c *chunked) embedAll(b *batch) error {
 	dim := c.Model.EmbedDim
-	rows := func(flat []float32, from int) *tensors.Tensor {
-		return tensors.FromFlatDataAndDimensions(flat[from*dim:(from+c.Chunk)*dim], c.Chunk, dim)
-	}
+	c.images, c.texts = sized(c.images, b.size*dim), sized(c.texts, b.size*dim)
 	for from := 0; from < b.size; from += c.Chunk {
-		pixels, tokens := b.inputs(from, from+c.Chunk)
-		args := []*tensors.Tensor{pixels, tokens, b.rng, b.noiseOf(from, from+c.Chunk), rows(images, from), rows(texts, from)}
-		outputs, err := c.backward.call(args...)
+		in, err := b.inputs(from, from+c.Chunk)
+		if err != nil {
+			return err
+		}
+		outputs, err := c.embed.call(in.images, in.tokens, b.rng, in.noise)
+		if err != nil {
+			return err
+		}
+		first, end := from*dim, (from+c.Chunk)*dim
+		err = errors.Join(readValues(c.images[first:end], outputs[0]), readValues(c.texts[first:end], outputs[1]))
 		if err != nil {
 			return err
 		}
 		finalize(outputs)
-		finalize(slices.Delete(args, 2, 3)) // the random state serves every chunk
+		in.free()
 	}
 	return nil
 }
 
-func appendValues(to *[]float32, t *tensors.Tensor) error {
-	return tensors.ConstFlatData(t, func(flat []float32) { *to = append(*to, flat...) })
+func sized(s []float32, n int) []float32 { return slices.Grow(s[:0], n)[:n] }
+
+// lossOf runs the loss on the batch's rows and puts the gradients by them in their place.
+func (c *chunked) lossOf(b *batch) (metrics *tensors.Tensor, err error) {
+	imagesBE, err := rowsOf(b.device, c.images, c.Model.EmbedDim, 0, b.size)
+	if err != nil {
+		return nil, err
+	}
+	textsBE, err := rowsOf(b.device, c.texts, c.Model.EmbedDim, 0, b.size)
+	if err != nil {
+		return nil, err
+	}
+	outputs, err := c.loss.call(imagesBE, textsBE, b.keys)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(readValues(c.images, outputs[1]), readValues(c.texts, outputs[2])); err != nil {
+		return nil, err
+	}
+	finalize([]*tensors.Tensor{imagesBE, textsBE, outputs[1], outputs[2]})
+	return outputs[0], nil
+}
+
+// backwardChunk adds a chunk's gradients to the sums.
+func (c *chunked) backwardChunk(b *batch, from int) error {
+	to, dim := from+c.Chunk, c.Model.EmbedDim
+	images, err := rowsOf(b.device, c.images, dim, from, to)
+	if err != nil {
+		return err
+	}
+	texts, err := rowsOf(b.device, c.texts, dim, from, to)
+	if err != nil {
+		return err
+	}
+	in, err := b.inputs(from, to)
+	if err != nil {
+		return err
+	}
+	outputs, err := c.backward.call(in.images, in.tokens, b.rng, in.noise, images, texts)
+	if err != nil {
+		return err
+	}
+	if err := readValues(make([]float32, 1), outputs[0]); err != nil { // waits for the end of the run
+		return err
+	}
+	finalize(append(outputs, images, texts))
+	in.free()
+	return nil
+}
+
+// readValues copies a tensor's numbers to where they are wanted, once they are there.
+func readValues(to []float32, t *tensors.Tensor) error {
+	return tensors.ConstFlatData(t, func(flat []float32) { copy(to, flat) })
 }
 
 func finalize(list []*tensors.Tensor) {

@@ -5,18 +5,17 @@ import (
 )
 
 // Memory estimates what a training step holds at its peak, in bytes. It counts what must be there; compilers add
-// scratch space and reuse what they can.
+// scratch space and reuse what they can. Parameters and optimiser state are updated in place.
 type Memory struct {
 	Weights     int64 // parameters, buffers and adapters
 	Gradients   int64 // one number for each trainable parameter
 	Optimiser   int64 // two moments, and the moving average if one is kept
 	Activations int64 // what the forward pass keeps for the backward pass, and the largest block's gradients
-	Updates     int64 // the next values of parameters and optimiser state, beside the present ones
 }
 
 // Total is the sum.
 func (m Memory) Total() int64 {
-	return m.Weights + m.Gradients + m.Optimiser + m.Activations + m.Updates
+	return m.Weights + m.Gradients + m.Optimiser + m.Activations
 }
 
 const floatBytes = 4
@@ -35,7 +34,6 @@ func (s *Stepper) Estimate(batch, length int, cachedImages, cachedTexts bool) Me
 	if s.HasAverage() {
 		m.Optimiser += trained
 	}
-	m.Updates = trained + m.Optimiser
 	if !cachedImages {
 		m.Activations += s.towerActivations(imageTower, s.imageRows(), batch)
 	}

@@ -47,6 +47,7 @@ type Stepper struct {
 	Head [][]float32
 
 	store   *gml.Store
+	device  compute.Backend // nil with several devices
 	adam    *optim.AdamW
 	buffers []*gml.Variable // state that the forward pass changes: batch norm's
 
@@ -108,6 +109,9 @@ func NewStepper(backend compute.Backend, store *gml.Store, s Stepper) (*Stepper,
 		return nil, err
 	}
 	s.store = store
+	if s.Devices <= 1 {
+		s.device = backend
+	}
 	if err := s.prepare(backend); err != nil {
 		return nil, err
 	}
@@ -203,6 +207,10 @@ func Accuracy(images, texts *Node, block int) *Node {
 	var nearest []*Node
 	for first := 0; first < batch; first += block {
 		rows := SliceAxis(images, 0, AxisRange(first, min(first+block, batch)))
+		if first > 0 { // changes no number, but makes XLA wait for the block before, or it would hold all of the matrix
+			before := ReduceAllMax(ConvertDType(nearest[len(nearest)-1], rows.DType()))
+			rows = Add(rows, MulScalar(before, 0))
+		}
 		similarity := Dot(rows, texts).General([]int{1}, nil, []int{1}, nil)
 		nearest = append(nearest, ArgMax(similarity, -1, dtypes.Int32))
 	}
@@ -217,29 +225,35 @@ func (s *Stepper) Step(in Input, curve optim.Curve, step, seed int64) (Metrics, 
 	if err != nil {
 		return Metrics{}, err
 	}
-	var report *tensors.Tensor
+	run := s.stepAtOnce
 	if s.chunked != nil {
-		report, err = s.chunked.step(b)
-	} else {
-		report, err = s.stepAtOnce(b)
+		run = s.chunked.step
 	}
+	m, err := run(b)
 	if err != nil {
 		return Metrics{}, fmt.Errorf("step %d: %w", step, err)
 	}
-	defer report.FinalizeAll()
-	return s.readMetrics(report)
+	return m, nil
 }
 
-func (s *Stepper) stepAtOnce(b *batch) (*tensors.Tensor, error) {
-	images, tokens := b.inputs(0, b.size)
-	outputs, err := s.once.call(append([]*tensors.Tensor{images, tokens, b.keys, b.hyper, b.rng, b.noiseOf(0, b.size)}, b.extra...)...)
+func (s *Stepper) stepAtOnce(b *batch) (m Metrics, err error) {
+	in, err := b.inputs(0, b.size)
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	return outputs[0], nil
+	outputs, err := s.once.call(append([]*tensors.Tensor{in.images, in.tokens, b.keys, b.hyper, b.rng, in.noise}, b.extra...)...)
+	if err != nil {
+		return m, err
+	}
+	if m, err = s.readMetrics(outputs[0]); err == nil {
+		in.free()
+	}
+	return m, err
 }
 
+// readMetrics reads what report packed, once the step is done, and frees it.
 func (s *Stepper) readMetrics(report *tensors.Tensor) (m Metrics, err error) {
+	defer report.FinalizeAll()
 	err = tensors.ConstFlatData(report, func(v []float32) {
 		m = Metrics{
 			Loss: Float(v[0]), Scale: Float(v[1]), Accuracy: Float(v[2]), GradientNorm: Float(v[3]), Finite: v[4] == 1,

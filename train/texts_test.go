@@ -64,8 +64,11 @@ func TestTextsThatRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, tokens := batch.inputs(0, 12)
-		if got := tokens.Shape().Dimensions; got[0] != test.rows || got[1] != test.length {
+		inputs, err := batch.inputs(0, 12)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := inputs.tokens.Shape().Dimensions; got[0] != test.rows || got[1] != test.length {
 			t.Errorf("%s: the text tower gets %v tokens, want [%d %d]", name, got, test.rows, test.length)
 		}
 	}

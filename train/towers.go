@@ -104,7 +104,8 @@ func blockIndex(path, tower string, layers int) (int, bool) {
 // checkedBatch finds the size of an input, of which images and texts may each be pixels and tokens, or rows.
 func (s *Stepper) checkedBatch(in Input) (*batch, error) {
 	side, context, dim := s.Model.Vision.ImageSize, s.Model.Text.Context, s.Model.EmbedDim
-	b := &batch{images: in.Images, imageRows: in.ImageRows, textRows: in.TextRows, dim: dim, side: side, size: len(in.Tokens) / context}
+	b := &batch{images: in.Images, imageRows: in.ImageRows, textRows: in.TextRows, dim: dim, side: side,
+		size: len(in.Tokens) / context, device: s.device}
 	if in.TextRows != nil {
 		b.size = len(in.TextRows) / dim
 	}
@@ -116,14 +117,6 @@ func (s *Stepper) checkedBatch(in Input) (*batch, error) {
 		return nil, fmt.Errorf("batch of %d numbers for images and %d for texts does not fit rows of %d", len(in.ImageRows), len(in.TextRows), dim)
 	}
 	return b, nil
-}
-
-// rowsOf are rows from … to as a tensor; nil without rows.
-func rowsOf(rows []float32, dim, from, to int) *tensors.Tensor {
-	if rows == nil {
-		return nil
-	}
-	return tensors.FromFlatDataAndDimensions(rows[from*dim:to*dim], to-from, dim)
 }
 
 // FrozenTowers reports which towers training changes nothing of.

@@ -190,7 +190,10 @@ func TestFrozenTowerHasNoBackwardPass(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pixels, tokens := b.inputs(0, b.size)
+		rows, err := b.inputs(0, b.size)
+		if err != nil {
+			t.Fatal(err)
+		}
 		exec, err := gml.NewExec(backendtest.Go(t), s.store, func(scope *gml.Scope, in []*Node) *Node {
 			images, texts := s.encode(scope, in[0], in[1], in[3], in[4])
 			scale, bias := s.Model.Temperature(scope, in[0].Graph())
@@ -202,7 +205,7 @@ func TestFrozenTowerHasNoBackwardPass(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := exec.Call(pixels, tokens, b.keys, b.rng, b.noiseOf(0, b.size)); err != nil {
+		if _, err := exec.Call(rows.images, rows.tokens, b.keys, b.rng, rows.noise); err != nil {
 			t.Fatal(err)
 		}
 		return n

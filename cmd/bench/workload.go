@@ -20,17 +20,21 @@ import (
 	"tandem/train"
 )
 
-// distinctBatches is how many random batches take turns, as in the peers' scripts.
-const distinctBatches = 4
+// How many random batches take turns: as many as in the peers' scripts, but large ones would be most of the memory that
+// is to be measured.
+const (
+	distinctBatches = 4
+	distinctBytes   = 64 << 20
+)
 
 func newWorkload(o options, b compute.Backend) (workload, error) {
 	store, err := o.model.NewStore(1)
 	if err != nil {
 		return workload{}, err
 	}
-	inputs := make([]train.Input, distinctBatches)
-	for i := range inputs {
-		inputs[i] = randomBatch(o, uint64(i))
+	var inputs []train.Input
+	for bytes := 0; len(inputs) == 0 || len(inputs) < distinctBatches && bytes < distinctBytes; bytes += len(inputs[0].Images) {
+		inputs = append(inputs, randomBatch(o, uint64(len(inputs))))
 	}
 	if o.infer != "" {
 		return encodingWorkload(o, b, store, inputs)
@@ -60,7 +64,7 @@ func trainingWorkload(o options, b compute.Backend, store *gml.Store, inputs []t
 	return workload{
 		what: "train", flops: 3 * (image + text) * float64(o.batch),
 		step: func(i int) (err error) {
-			last, err = stepper.Step(inputs[i%distinctBatches], curve, int64(i), int64(i+1))
+			last, err = stepper.Step(inputs[i%len(inputs)], curve, int64(i), int64(i+1))
 			if err == nil && !last.Finite {
 				err = fmt.Errorf("step %d: loss %v is not finite", i, last.Loss)
 			}
@@ -97,7 +101,7 @@ func encodingWorkload(o options, b compute.Backend, store *gml.Store, inputs []t
 	}
 	compiled := map[int]bool{}
 	w.step = func(i int) error {
-		in := inputs[i%distinctBatches]
+		in := inputs[i%len(inputs)]
 		x := imageTensor(o, in)
 		if o.infer == "texts" {
 			x = tokenTensor(o, in)

@@ -18,29 +18,20 @@ import (
 
 var (
 	overheadModel   = flag.String("ckpt", "", "checkpoint to measure with")
-	overheadData    = flag.String("data", "", "directory of shards with the label subgroup (data set emoji)")
+	overheadData    = flag.String("data", "", "directory of shards")
+	overheadLabel   = flag.String("label", "subgroup", "label to classify by (data set emoji)")
+	overheadGroup   = flag.String("group", "vendor", "metadata column to part the result by; empty: none")
 	overheadSplit   = flag.String("split", "train", "split of it")
 	overheadClasses = flag.Int("classes", 1000, "invented classes for the measurement of the texts")
 )
 
 // TestOverhead compares a whole evaluation (reading shards, encoding, similarities, doubt, intervals, records, a report on
-// disk) with the bare encoding of the same images from memory, in one process, turn by turn; and encodes 1,000 classes in
-// 80 templates. The figure that counts is the processors' time, which other programs do not lengthen.
+// disk) with the bare encoding of the same images from memory, in one process, turn by turn. The figure that counts is the
+// processors' time, which other programs do not lengthen.
 //
-//	go test -tags slow ./cmd/eval -run Overhead -v -timeout 2h -args -ckpt RUN -data DIR
+//	go test -tags slow ./cmd/eval -run Overhead -v -timeout 2h -args -ckpt RUN -data DIR [-split train -label class -group ""]
 func TestOverhead(t *testing.T) {
-	if *overheadModel == "" || *overheadData == "" {
-		t.Fatal("name a checkpoint with -ckpt and shards with -data")
-	}
-	m, err := embed.Load(*overheadModel)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := eval.OpenShards(t.Context(), *overheadData, *overheadSplit)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer set.Close()
+	m, set := openOverhead(t)
 	files := imagesIn(t, set)
 	warm := files[:min(len(files), 256)]
 	bareEncoding(t, m, warm) // compiles
@@ -56,11 +47,30 @@ func TestOverhead(t *testing.T) {
 	if ratios[1] > 1.05 {
 		t.Errorf("an evaluation takes %.1f %% more than encoding its images, not at most 5 %%", 100*(ratios[1]-1))
 	}
-	classesOnce(t, m, set)
 }
 
-// classesOnce asks two tasks with the same classes and templates of one session: the second encodes no text.
-func classesOnce(t *testing.T, m *embed.Model, set *eval.Shards) {
+// openOverhead opens what the command line names.
+func openOverhead(t *testing.T) (*embed.Model, *eval.Shards) {
+	t.Helper()
+	if *overheadModel == "" || *overheadData == "" {
+		t.Fatal("name a checkpoint with -ckpt and shards with -data")
+	}
+	m, err := embed.Load(*overheadModel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := eval.OpenShards(t.Context(), *overheadData, *overheadSplit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	return m, set
+}
+
+// TestOverheadOfClasses asks two tasks with the same classes and templates of one session: the second encodes no text.
+// It wants the data set emoji.
+func TestOverheadOfClasses(t *testing.T) {
+	m, set := openOverhead(t)
 	texts := 0
 	session := eval.NewSession(countedTexts{m, &texts}, eval.Options{})
 	task := eval.Task{Name: "many", Data: "d", Split: *overheadSplit, Label: "name", Where: map[string]string{"group": "flags"}}
@@ -123,7 +133,10 @@ func bareEncoding(t *testing.T, m *embed.Model, files [][]byte) {
 
 func evaluateAll(t *testing.T, m *embed.Model, set *eval.Shards) {
 	t.Helper()
-	task := eval.Task{Name: "overhead", Data: "d", Split: *overheadSplit, Label: "subgroup", Groups: []string{"vendor"}}
+	task := eval.Task{Name: "overhead", Data: "d", Split: *overheadSplit, Label: *overheadLabel}
+	if *overheadGroup != "" {
+		task.Groups = []string{*overheadGroup}
+	}
 	result, err := eval.NewSession(m, eval.Options{Doubt: true, Pictures: true}).Run(t.Context(), task, set)
 	if err != nil {
 		t.Fatal(err)

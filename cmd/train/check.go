@@ -199,18 +199,31 @@ func (s *session) checkTraps(p probeResult, rows, total int64) {
 // from scratch apart), with room for small models.
 const fullTuningLR = 3e-4
 
-// compilerMemory is what XLA's compiler takes on the CPU and does not give back, measured with S-8 (docs/finetune.md).
-const compilerMemory = 450 << 20
+// What XLA takes on the CPU, measured with S-8 (docs/finetune.md): while it compiles, before the step needs its own
+// memory, and for good.
+const (
+	compiling = 410 << 20
+	compiled  = 150 << 20
+)
+
+// peakEstimate is the memory of the process at its peak, and what of it is neither the model's nor the step's. before is
+// the process as the model was loaded.
+func (s *session) peakEstimate(m train.Memory, before int64) (peak, other int64) {
+	other = max(0, before-m.Weights-m.Optimiser)
+	compiler := int64(0)
+	if info := s.backend.Info; info.PluginPath != "" && strings.HasPrefix(info.Devices[0], "cpu") {
+		other += compiled
+		compiler = compiling - compiled
+	}
+	return m.Weights + m.Optimiser + other + max(compiler, m.Gradients+m.Activations), other
+}
 
 // writeCheck prints what was found.
 func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows, total int64) error {
 	e := s.experiment
 	length := stepper.CutLength(p.longest)
 	m := stepper.Estimate(e.Data.Batch, length, s.rows.images != nil, s.rows.texts != nil)
-	runtime := max(0, before-m.Weights-m.Optimiser)
-	if info := s.backend.Info; info.PluginPath != "" && strings.HasPrefix(info.Devices[0], "cpu") {
-		runtime += compilerMemory
-	}
+	peak, other := s.peakEstimate(m, before)
 	t := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
 	line := func(what, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
 	all := e.Model.NumParams()
@@ -224,8 +237,8 @@ func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows
 	if stepper.DistinctTexts > 0 {
 		line("texts", "%d different captions of at most %d tokens: a batch encodes each once", stepper.DistinctTexts, stepper.TextLength)
 	}
-	line("memory", "%s estimated, of it weights %s, gradients %s, optimiser %s, activations %s, updates %s; %s for program, compiler and data",
-		bytesOf(m.Total()+runtime), bytesOf(m.Weights), bytesOf(m.Gradients), bytesOf(m.Optimiser), bytesOf(m.Activations), bytesOf(m.Updates), bytesOf(runtime))
+	line("memory", "%s estimated, of it weights %s, gradients %s, optimiser %s, activations %s; %s for program, compiler and data",
+		bytesOf(peak), bytesOf(m.Weights), bytesOf(m.Gradients), bytesOf(m.Optimiser), bytesOf(m.Activations), bytesOf(other))
 	line("", "%s measured at the peak of %d steps", bytesOf(peakMemory()), measuredSteps)
 	line("time", "%.2f s a step (%.0f pairs/s), compiling %.0f s: about %s for %d steps, evaluations apart",
 		p.seconds+p.wait, float64(e.Data.Batch)/(p.seconds+p.wait), p.compile, duration(p, total), total)

@@ -6,16 +6,19 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"tandem/data/prepare"
@@ -51,7 +54,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HF", hf)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "cut": cut, "limited": limited},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "cut": cut, "sameLog": sameLog, "limited": limited},
 	})
 }
 
@@ -74,11 +77,41 @@ func checkCode(ts *testscript.TestScript, want string, err error) {
 func cut(ts *testscript.TestScript, _ bool, args []string) {
 	paths, err := filepath.Glob(ts.MkAbs(args[0]))
 	ts.Check(err)
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
 	if len(paths) == 0 {
 		ts.Fatalf("nothing matches %s", args[0])
 	}
 	for _, path := range paths {
-		ts.Check(os.Truncate(path, 100))
+		ts.Check(os.Truncate(path, size))
+	}
+}
+
+// sameLog A B N compares two runs' logs: losses within rounding, and N hooks with the same results.
+func sameLog(ts *testscript.TestScript, _ bool, args []string) {
+	read := func(run string) (losses []float64, hooks []map[string]any) {
+		for line := range strings.Lines(ts.ReadFile(filepath.Join(run, "metrics.jsonl"))) {
+			var record map[string]any
+			ts.Check(json.Unmarshal([]byte(line), &record))
+			if loss, ok := record["loss"].(float64); ok {
+				losses = append(losses, loss)
+			} else if record["event"] == "zero-shot" {
+				delete(record, "seconds")
+				hooks = append(hooks, record)
+			}
+		}
+		return losses, hooks
+	}
+	losses, hooks := read(args[0])
+	otherLosses, otherHooks := read(args[1])
+	if want := args[2]; fmt.Sprint(len(hooks)) != want {
+		ts.Fatalf("%d hooks ran, want %s", len(hooks), want)
+	}
+	if diff := cmp.Diff(hooks, otherHooks); diff != "" {
+		ts.Fatalf("hooks differ (-%s +%s):\n%s", args[0], args[1], diff)
+	}
+	if diff := cmp.Diff(losses, otherLosses, cmpopts.EquateApprox(1e-4, 0)); diff != "" {
+		ts.Fatalf("losses differ (-%s +%s):\n%s", args[0], args[1], diff)
 	}
 }
 
