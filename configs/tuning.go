@@ -26,6 +26,35 @@ func (e Experiment) Adopt(m checkpoints.Model) (Experiment, error) {
 	return e, e.Validate()
 }
 
+// Disregarded says which settings of the recipe differ from those of the model of Init, m: the weights were trained with
+// the latter. Settings that the recipe leaves open cannot differ.
+func (e Experiment) Disregarded(m checkpoints.Model) []string {
+	v, t, p, has := e.Model.Vision, e.Model.Text, e.Preprocess, m.Config.WithDefaults()
+	preprocess := m.Preprocess.WithDefaults()
+	const counts = "the initial model's counts"
+	const unlike = "training would see other pictures than the initial model was trained on, and than evaluation"
+	return slices.Concat(
+		differs("model.vision.activation", v.Activation, has.Vision.Activation, counts),
+		differs("model.text.activation", t.Activation, has.Text.Activation, counts),
+		differs("model.vision.mean", v.Mean, has.Vision.Mean, counts),
+		differs("model.vision.std", v.Std, has.Vision.Std, counts),
+		differs("preprocess.resize", p.Resize, preprocess.Resize, counts),
+		differs("preprocess.interpolation", p.Interpolation, preprocess.Interpolation, counts),
+		differs("preprocess.alpha", p.Alpha, preprocess.Alpha, counts),
+		differs("data.image.interpolation", e.Data.Image.Interpolation, preprocess.Interpolation, unlike),
+		differs("data.image.alpha", e.Data.Image.Alpha, preprocess.Alpha, unlike),
+	)
+}
+
+// differs is a line about a setting that is asked for and is not what the model has.
+func differs[T comparable](key string, asked, has T, then string) []string {
+	var open T
+	if asked == open || asked == has {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s is %v, the initial model was made with %v: %s", key, asked, has, then)}
+}
+
 func (c EvalConfig) withDefaults() EvalConfig {
 	if c.Wise == nil {
 		return c

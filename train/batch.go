@@ -25,7 +25,8 @@ type batch struct {
 	extra         []*tensors.Tensor // what lossBatch calls so
 	noise         []float32
 	size, side    int
-	length, patch int // of a row of tokens; of noise
+	length, patch int     // of a row of tokens; of noise
+	index         []int32 // [size]: the row of tokens of each pair where pairs share them, or nil
 
 	keys, hyper, rng *tensors.Tensor
 
@@ -41,7 +42,7 @@ func (s *Stepper) newBatch(in Input, curve optim.Curve, step, seed int64) (*batc
 	if err := s.checkSize(b.size); err != nil {
 		return nil, err
 	}
-	b.length = s.Model.Text.CutLength(in.Longest)
+	b.length = s.CutLength(in.Longest)
 	b.tokens = cutTokens(in.Tokens, s.Model.Text.Context, b.length)
 	keys := in.Keys
 	if keys == nil {
@@ -56,9 +57,12 @@ func (s *Stepper) newBatch(in Input, curve optim.Curve, step, seed int64) (*batc
 	if b.rng, err = RNGStateFromSeed(seed); err != nil {
 		return nil, err
 	}
-	if b.extra, err = s.teacherArguments(in, b.size); err != nil {
+	b.extra = s.shareTexts(b)
+	teacher, err := s.teacherArguments(in, b.size)
+	if err != nil {
 		return nil, err
 	}
+	b.extra = append(b.extra, teacher...)
 	negatives, err := s.negativeArguments(in, b.size, b.length)
 	if err != nil {
 		return nil, err
@@ -82,10 +86,13 @@ func (b *batch) inputs(from, to int) (in inputs, err error) {
 	} else {
 		in.images, failed[0] = rowsOf(b.device, b.imageRows, b.dim, from, to)
 	}
-	if b.textRows == nil {
-		in.tokens, failed[1] = toDevice(b.device, b.tokens[from*b.length:to*b.length], to-from, b.length)
-	} else {
+	switch {
+	case b.textRows != nil:
 		in.tokens, failed[1] = rowsOf(b.device, b.textRows, b.dim, from, to)
+	case b.index != nil:
+		in.tokens, failed[1] = toDevice(b.device, b.tokens, len(b.tokens)/b.length, b.length)
+	default:
+		in.tokens, failed[1] = toDevice(b.device, b.tokens[from*b.length:to*b.length], to-from, b.length)
 	}
 	if b.patch == 0 {
 		in.noise, failed[2] = toDevice(b.device, make([]float32, to-from), to-from, 1)

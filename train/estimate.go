@@ -38,7 +38,11 @@ func (s *Stepper) Estimate(batch, length int, cachedImages, cachedTexts bool) Me
 		m.Activations += s.towerActivations(imageTower, s.imageRows(), batch)
 	}
 	if !cachedTexts {
-		m.Activations += s.towerActivations(textTower, length, batch)
+		texts := batch
+		if s.sharesTexts() {
+			texts = min(texts, s.DistinctTexts)
+		}
+		m.Activations += s.towerActivations(textTower, length, texts)
 	}
 	logits := int64(batch) * int64(batch) * floatBytes
 	m.Activations += 4 * logits

@@ -20,6 +20,7 @@ import (
 type mode struct {
 	chunk, block, devices int
 	remat                 bool
+	texts, length         int // Stepper.DistinctTexts, TextLength
 }
 
 // steps trains for two steps and returns every tensor of weights and moments, and the metrics of each step.
@@ -33,7 +34,7 @@ func steps(t *testing.T, b compute.Backend, c model.Config, lc loss.Config, m mo
 	// the update where a gradient is nothing but rounding.
 	oc := optim.Config{LearningRate: 1e-2, Epsilon: 1e-2, ClipNorm: 1, EMA: 0.9}.WithDefaults()
 	lc.Block = m.block
-	s, err := NewStepper(b, store, Stepper{Model: c, Loss: lc, Optim: oc, Chunk: m.chunk, Devices: m.devices, Rematerialise: m.remat})
+	s, err := NewStepper(b, store, Stepper{Model: c, Loss: lc, Optim: oc, Chunk: m.chunk, Devices: m.devices, Rematerialise: m.remat, DistinctTexts: m.texts, TextLength: m.length})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func steps(t *testing.T, b compute.Backend, c model.Config, lc loss.Config, m mo
 	return values, metrics
 }
 
-// pairs are images of a few kinds with captions of different lengths, some of them the same.
+// pairs are images of a few kinds, each with one of two captions of different lengths: some are the same.
 func pairs(c model.Config, batch int, number uint64) Input {
 	r := prng.New(99, number)
 	side := c.Vision.ImageSize
@@ -67,9 +68,10 @@ func pairs(c model.Config, batch int, number uint64) Input {
 			in.Images[i*side*side*3+p] = uint8(40*kind + r.IntN(16))
 		}
 		row := in.Tokens[i*c.Text.Context:]
-		end := 1 + r.IntN(c.Text.Context-1)
+		variant := r.IntN(2)
+		end := 1 + (kind+3*variant)%(c.Text.Context-2)
 		for j := range end {
-			row[j] = int32(1 + kind + r.IntN(3))
+			row[j] = int32(1 + kind + (j+variant)%3)
 		}
 		row[end] = int32(c.Text.Vocab - 1)
 		in.Longest = max(in.Longest, end+1)

@@ -10,8 +10,8 @@ import (
 	"tandem/loss"
 )
 
-// lossBatch runs the towers and gathers what the loss sees. extra are the step's last inputs: the teacher's rows, then the
-// hard negatives' tokens and which of them exist. Legend: B pairs, N negatives, E embedding.
+// lossBatch runs the towers and gathers what the loss sees. extra are the step's last inputs: the index of shared texts,
+// the teacher's rows, then the hard negatives' tokens and which of them exist. Legend: B pairs, N negatives, E embedding.
 func (s *Stepper) lossBatch(scope *gml.Scope, images, tokens, keys, rng, noise *Node, extra []*Node) loss.Batch {
 	scale, bias := s.Model.Temperature(scope, images.Graph())
 	b := loss.Batch{Scale: scale, Bias: bias, Keys: keys}
@@ -19,6 +19,11 @@ func (s *Stepper) lossBatch(scope *gml.Scope, images, tokens, keys, rng, noise *
 		b.Images = s.encodeImages(scope, images, rng, noise)
 		b.Head = s.store.GetVariable("/" + HeadWeight).NodeValue(keys)
 		return b
+	}
+	if s.sharesTexts() {
+		b.Images, b.Texts = s.encode(scope, images, tokens, rng, noise)
+		b.Texts = Gather(b.Texts, InsertAxes(extra[0], -1))
+		return s.withTeacher(b, extra[1:])
 	}
 	if s.Negatives > 0 {
 		pairs, wrong := tokens.Shape().Dim(0), extra[len(extra)-2:]
@@ -41,7 +46,11 @@ func (s *Stepper) accuracy(b loss.Batch) *Node {
 
 // extraLayouts are the layouts of the inputs that lossBatch calls extra.
 func (s *Stepper) extraLayouts() []layout {
-	layouts := s.teacherLayouts()
+	var layouts []layout
+	if s.sharesTexts() {
+		layouts = append(layouts, whole)
+	}
+	layouts = append(layouts, s.teacherLayouts()...)
 	if s.Negatives > 0 {
 		layouts = append(layouts, split, whole)
 	}

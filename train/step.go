@@ -40,6 +40,9 @@ type Stepper struct {
 	TeacherScale float64
 	// Negatives is the number of hard negatives that come with each pair.
 	Negatives int
+	// TextLength and DistinctTexts, where not 0, are what most batches' texts fit: so many tokens, so many different texts.
+	// Such a batch is cut to the length, and encodes each text once (texts.go). Others are run as they are.
+	TextLength, DistinctTexts int
 	// Head holds the first rows [C, E] of the head, for loss.Head.
 	Head [][]float32
 

@@ -9,6 +9,7 @@ import (
 	"tandem/checkpoints"
 	"tandem/imaging"
 	"tandem/model"
+	"tandem/tokenizer"
 )
 
 // hfConfig is what config.json and preprocessor_config.json say of a CLIPModel or a SiglipModel.
@@ -307,8 +308,9 @@ type want struct {
 }
 
 // writeHFConfig returns config.json and preprocessor_config.json, or says what transformers cannot express. dtype is the
-// type of the weights by PyTorch's name.
-func writeHFConfig(m model.Config, p checkpoints.Preprocess, dtype string) (config, preprocessor []byte, err error) {
+// type of the weights by PyTorch's name. The ids of special tokens are those of tok, which may be nil: transformers' own
+// defaults are those of CLIP's vocabulary.
+func writeHFConfig(m model.Config, p checkpoints.Preprocess, dtype string, tok tokenizer.Tokenizer) (config, preprocessor []byte, err error) {
 	m = m.WithDefaults()
 	kind, err := hfKind(m)
 	if err != nil {
@@ -321,7 +323,7 @@ func writeHFConfig(m model.Config, p checkpoints.Preprocess, dtype string) (conf
 		top.add("projection_dim", m.EmbedDim)
 	}
 	top.add("model_type", kind)
-	top.add("text_config", hfTextFields(kind, m))
+	top.add("text_config", append(hfTextFields(kind, m), hfSpecialTokens(kind, tok)...))
 	top.add("vision_config", hfVisionFields(kind, m))
 	if config, err = marshalIndented(top); err != nil {
 		return nil, nil, err
@@ -353,6 +355,26 @@ func hfTextFields(kind string, m model.Config) object {
 		o.add("eos_token_id", t.EOSID)
 	default: // the legacy value that means the largest id
 		o.add("eos_token_id", 2)
+	}
+	return o
+}
+
+// hfSpecialTokens are the ids that the text tower does not read itself; null where there is no such token.
+func hfSpecialTokens(kind string, tok tokenizer.Tokenizer) (o object) {
+	if tok == nil {
+		return nil
+	}
+	add := func(name string, id int32) {
+		if id < 0 {
+			o.add(name, nil)
+			return
+		}
+		o.add(name, id)
+	}
+	add("bos_token_id", tok.Start())
+	add("pad_token_id", tok.Pad())
+	if kind == hfSiglip { // for CLIP it says what is pooled
+		add("eos_token_id", tok.End())
 	}
 	return o
 }

@@ -386,7 +386,7 @@ func TestConfigsComeBack(t *testing.T) {
 		} else if formatOf(name) == FormatOpenCLIP && !isTimm(c.Config.Vision) { // no timm tower is that small
 			t.Errorf("%s: %v", name, err)
 		}
-		config, processor, err := writeHFConfig(c.Config, c.Preprocess, "float32")
+		config, processor, err := writeHFConfig(c.Config, c.Preprocess, "float32", nil)
 		if err != nil {
 			if formatOf(name) == FormatHF {
 				t.Errorf("%s: %v", name, err)

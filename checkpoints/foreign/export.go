@@ -244,7 +244,7 @@ func (m Model) foreignFiles(to Format, back *Origin) (map[string][]byte, Table, 
 		if err != nil {
 			return nil, nil, err
 		}
-		config, preprocessor, err := writeHFConfig(m.Config, m.Preprocess, dtype)
+		config, preprocessor, err := writeHFConfig(m.Config, m.Preprocess, dtype, m.Tokenizer)
 		if err != nil {
 			return nil, nil, err
 		}

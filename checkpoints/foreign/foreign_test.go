@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -18,6 +19,7 @@ import (
 	"tandem/checkpoints/safetensors"
 	"tandem/internal/fault"
 	"tandem/model"
+	"tandem/tokenizer"
 )
 
 const goldenDir = "testdata/golden"
@@ -381,6 +383,40 @@ func TestAcross(t *testing.T) {
 			}
 			sameParams(t, rawParams(t, across), rawParams(t, src))
 		})
+	}
+}
+
+// TestSpecialTokens: what transformers takes for the ids of special tokens are those of the model's own vocabulary, which
+// CLIP's, its defaults, lie outside of.
+func TestSpecialTokens(t *testing.T) {
+	own, _, err := tokenizer.Train(slices.Values([]string{"a red circle", "a red square"}), 530, tokenizer.TrainOptions{Context: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tok := range map[string]tokenizer.Tokenizer{"own": own, "CLIP": tokenizer.CLIP(), "none": nil} {
+		m, err := mustOpen(t, filepath.Join(goldenDir, "vit_gelu"), Options{}).Model(tok)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dst := filepath.Join(t.TempDir(), "model")
+		if _, err := Export(dst, FormatHF, m); err != nil {
+			t.Fatal(err)
+		}
+		var config struct {
+			Text map[string]any `json:"text_config"`
+		}
+		content, err := os.ReadFile(filepath.Join(dst, "config.json"))
+		if err = errors.Join(err, json.Unmarshal(content, &config)); err != nil {
+			t.Fatal(err)
+		}
+		got := [2]any{config.Text["bos_token_id"], config.Text["pad_token_id"]}
+		want := [2]any{nil, nil}
+		if tok != nil {
+			want = [2]any{float64(tok.Start()), float64(tok.Pad())}
+		}
+		if got != want {
+			t.Errorf("%s: bos_token_id and pad_token_id are %v, want %v", name, got, want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package foreign
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -27,7 +28,7 @@ var origins = []struct {
 // Traps are warnings of what goes wrong silently: the configuration says one thing, and what is known of weights of that
 // name another. tok may be nil.
 func (c *Checkpoint) Traps(tok tokenizer.Tokenizer) []string {
-	name, original := c.Path, c.Format
+	name, original := cmp.Or(c.Source[sourceName], c.Path), c.Format
 	if c.Origin != nil {
 		name, original = c.Origin.Name, c.Origin.Format
 	}

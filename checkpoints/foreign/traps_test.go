@@ -59,6 +59,10 @@ func TestTraps(t *testing.T) {
 			}
 		}
 	}
+	tuned := &Checkpoint{Config: gelu, Format: FormatTandem, Path: "run/final", Source: map[string]string{sourceName: "hf://openai/clip-vit-base-patch32"}}
+	if got := tuned.Traps(nil); len(got) != 2 || !strings.Contains(got[0], "image tower has gelu") {
+		t.Errorf("made from OpenAI's weights: %q", got)
+	}
 	openAI := &Checkpoint{Config: gelu, Origin: &Origin{Format: FormatOpenAI, Name: "x.safetensors"}}
 	if got := openAI.Traps(nil); len(got) != 1 || !strings.Contains(got[0], "OpenAI's weights were trained with QuickGELU") {
 		t.Errorf("OpenAI's marks: %q", got)

@@ -83,6 +83,9 @@ func (s *session) newStepper(ctx context.Context) (*train.Stepper, error) {
 	if n := e.Data.Negatives; n != nil {
 		step.Negatives = n.Count
 	}
+	if err := s.fitTexts(ctx, &step); err != nil {
+		return nil, err
+	}
 	if step.HasHead() {
 		if step.Head, err = s.prepareHead(ctx, store); err != nil {
 			return nil, err
@@ -127,11 +130,18 @@ func (s *session) addHooks(ctx context.Context, t *train.Trainer, every int64) (
 func (s *session) model() checkpoints.Model {
 	m := checkpoints.Model{Config: s.experiment.Model.Config, Preprocess: s.experiment.Preprocess, Tokenizer: s.tokenizer}
 	m.Source = map[string]string{"recipe": s.experiment.Name}
+	if name := s.initial.Source[originName]; name != "" {
+		m.Source[originName] = name
+	}
 	if s.experiment.Optim.EMA > 0 {
 		m.Weights = checkpoints.AverageName
 	}
 	return m
 }
+
+// originName is the key of a model's source that says whose weights it goes back to: what is known of those holds for
+// every model made from them.
+const originName = "name"
 
 // announce says what is about to happen.
 func (s *session) announce(rows, total, stop int64) {

@@ -148,30 +148,17 @@ func (s *session) checkFingerprint() error {
 		filepath.Join(path, checkpoints.TokenizerName), s.tokenizer.Fingerprint(), want)
 }
 
-// sampledCaptions bounds how many captions are looked at.
-const sampledCaptions = 20_000
-
 // checkCaptions warns when captions are cut at the context: those that the recipe trains on, templates applied.
 func (s *session) checkCaptions(ctx context.Context) error {
 	if s.stepper.HasHead() {
 		return nil // reads none
 	}
 	context := s.experiment.Model.Text.Context
-	row := make([]int32, context)
-	long, n := 0, 0
-	for _, src := range s.experiment.Data.Sources {
-		err := eachCaption(ctx, src, func(text string) bool {
-			if s.tokenizer.Encode(row, text) == context {
-				long++
-			}
-			n++
-			return n < sampledCaptions
-		})
-		if err != nil {
-			return err
-		}
+	sample, err := s.sampleCaptions(ctx)
+	if err != nil {
+		return err
 	}
-	if share := float64(long) / float64(max(1, n)); share > 0.01 {
+	if share := float64(sample.full) / float64(max(1, sample.captions)); share > 0.01 {
 		s.warn("%.1f %% of the captions fill all %d tokens of the context and are probably cut: shorten them, or resize with model.text.context", 100*share, context)
 	}
 	return nil
@@ -234,7 +221,7 @@ func (s *session) peakEstimate(m train.Memory, before int64) (peak, other int64)
 // writeCheck prints what was found.
 func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows, total int64) error {
 	e := s.experiment
-	length := e.Model.Text.CutLength(p.longest)
+	length := stepper.CutLength(p.longest)
 	m := stepper.Estimate(e.Data.Batch, length, s.rows.images != nil, s.rows.texts != nil)
 	peak, other := s.peakEstimate(m, before)
 	t := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
@@ -247,6 +234,9 @@ func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows
 		line("  rule", "%s", describeRule(rule))
 	}
 	line("data", "%s pairs, batch %d, %d steps, %.1f epochs", grouped(int(rows)), e.Data.Batch, total, float64(total)*float64(e.Data.Batch)/float64(rows))
+	if stepper.DistinctTexts > 0 {
+		line("texts", "%d different captions of at most %d tokens: a batch encodes each once", stepper.DistinctTexts, stepper.TextLength)
+	}
 	line("memory", "%s estimated, of it weights %s, gradients %s, optimiser %s, activations %s; %s for program, compiler and data",
 		bytesOf(peak), bytesOf(m.Weights), bytesOf(m.Gradients), bytesOf(m.Optimiser), bytesOf(m.Activations), bytesOf(other))
 	line("", "%s measured at the peak of %d steps", bytesOf(peakMemory()), measuredSteps)

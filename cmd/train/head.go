@@ -68,7 +68,7 @@ func (s *session) labelsOf(ctx context.Context, column string) ([][]string, erro
 			return nil, err
 		}
 		var labels []string
-		for e, failed := range set.Examples(ctx) {
+		for e, failed := range set.WithoutImages(ctx) {
 			if failed != nil {
 				err = failed
 				break

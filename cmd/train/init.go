@@ -58,6 +58,9 @@ func (s *session) adopt(ctx context.Context, source string, opts foreign.Options
 	if s.initial, s.initialStore, err = foreign.Load(ctx, source, opts, hub, warn); err != nil {
 		return err
 	}
+	for _, line := range s.experiment.Disregarded(s.initial) {
+		warn(line)
+	}
 	adopted, err := s.experiment.Adopt(s.initial)
 	if err != nil {
 		return fault.Userf("%s with the model of %s: %w", s.options.config, s.experiment.Init, err)

@@ -316,7 +316,7 @@ func eachCaption(ctx context.Context, src data.SourceConfig, visit func(text str
 
 func captionsWithTemplates(ctx context.Context, set *data.Shards, src data.SourceConfig) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		for e, err := range set.Examples(ctx) {
+		for e, err := range set.WithoutImages(ctx) {
 			if err != nil {
 				yield("", err)
 				return
