@@ -32,6 +32,7 @@ const exitInterrupted = 130
 // options are the command line.
 type options struct {
 	config    string
+	data      string
 	init      string
 	dir       string
 	check     bool
@@ -73,6 +74,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.config, "config", "", "recipe: one of "+strings.Join(configs.Names(), ", ")+", or a YAML `file`")
 	flags.StringVar(&o.init, "init", "", "start from this `model`: a directory of any format, a run, or hf://org/name")
+	flags.StringVar(&o.data, "data", "", "train on the shards in this `directory` (data build makes them) and judge by their held-out splits, whatever the recipe's data")
 	flags.BoolVar(&o.check, "check", false, "say what the training would take and what looks wrong, and train nothing")
 	flags.StringVar(&o.dir, "dir", "", "run `directory` (default runs/NAME)")
 	flags.BoolVar(&o.resume, "resume", false, "continue the run in -dir from its newest good checkpoint")
@@ -118,6 +120,9 @@ func resumeCommand(o options) string {
 	parts := []string{"train", "-config", o.config}
 	if o.dir != "" {
 		parts = append(parts, "-dir", o.dir)
+	}
+	if o.data != "" {
+		parts = append(parts, "-data", o.data)
 	}
 	if o.init != "" {
 		parts = append(parts, "-init", o.init)

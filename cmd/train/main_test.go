@@ -139,6 +139,18 @@ func mustRun(t *testing.T, args ...string) string {
 	return string(out)
 }
 
+// TestOwnData: -data takes the place of the recipe's data and of its tasks.
+func TestOwnData(t *testing.T) {
+	own, err := prepare.Ensure(t.Context(), prepare.Config{Name: "shapes", Shapes: prepare.ShapesConfig{Seed: 2, Size: 32, Train: 64, Test: 32}}, prepare.Options{Root: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := mustRun(t, "-config", tiny(t), "-data", own, "-dir", filepath.Join(t.TempDir(), "run"), "-backend", "go", "-steps", "2")
+	if !strings.Contains(out, filepath.Base(own)+"/test") || strings.Contains(out, "shapes/name") {
+		t.Errorf("the tasks are not those of the data:\n%s", out)
+	}
+}
+
 // TestKilledTrainingResumesBitForBit kills a training with SIGKILL between checkpoints and in the middle of writing one,
 // and resumes it each time: the last checkpoint equals that of a training never interrupted, file by file, and so do the
 // losses on the way. The number of workers, which may change, does change.

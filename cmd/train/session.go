@@ -59,10 +59,7 @@ type session struct {
 
 // execute runs the command: prepare, train, evaluate.
 func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Reporter) (err error) {
-	if o.init != "" {
-		o.set = append(slices.Clone(o.set), "init="+strconv.Quote(o.init))
-	}
-	experiment, err := configs.Load(o.config, o.set...)
+	experiment, err := configs.Load(o.config, o.settings()...)
 	if err != nil {
 		return err
 	}
@@ -110,6 +107,19 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 	}
 	s.trained = time.Since(began)
 	return s.report(ctx)
+}
+
+// settings are the changes to the recipe. What -set says comes after what the other flags stand for.
+func (o options) settings() (set []string) {
+	if o.data != "" {
+		own := strconv.Quote(o.data)
+		set = append(set, `dataset={name: ""}`, "data.sources=[{shards: "+own+"}]", "eval.hook=[]", "eval.final=["+own+"]")
+	}
+	set = append(set, o.set...)
+	if o.init != "" {
+		set = append(set, "init="+strconv.Quote(o.init))
+	}
+	return set
 }
 
 // claimDir makes the run directory and locks it against a second training.

@@ -416,7 +416,8 @@ func TestNothingUsable(t *testing.T) {
 	r.Captions = nil
 	dir := t.TempDir()
 	_, err := Build(context.Background(), []ingest.Input{ingest.FromRows("mem", r)}, Options{Out: dir})
-	if err == nil || !fault.IsUser(err) || err.Error() != `no usable row in 1 read: 1 no caption; the first: mem: row 0 (key "row-0001"): no caption` {
+	want := `no usable row in 1 read: 1 no caption; the first: mem: row 0 (key "row-0001"): no caption; captions are .txt files`
+	if err == nil || !fault.IsUser(err) || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error %v", err)
 	}
 }

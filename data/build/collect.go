@@ -248,6 +248,9 @@ func (c *collector) nothing() error {
 	if c.first != nil {
 		example = "; the first: " + c.first.Error()
 	}
+	if skipped := c.now.Books.Skipped; len(skipped) == 1 && skipped[string(ingest.NoCaption)] > 0 {
+		example += "; captions are .txt files beside the pictures, a column of a list, or made of labels (-template \"a photo of {class}\", with -class-dirs where directories are classes)"
+	}
 	return fault.Userf("no usable row in %d read: %s%s", c.now.Books.RowsIn, reasons(c.now.Books.Skipped), example)
 }
 
