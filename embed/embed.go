@@ -199,7 +199,8 @@ func inferenceLengths(t model.TextConfig) []int {
 // Dim is the length of a row.
 func (m *Model) Dim() int { return m.Config.EmbedDim }
 
-// run executes a graph and returns its [n, E] output as rows. n may be less than the batch the graph ran on.
+// run executes a graph and returns its [n, E] output as rows. n may be less than the batch the graph ran on. It frees
+// the input.
 func (m *Model) run(encoder *executor, input *tensors.Tensor, n int) ([][]float32, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -207,6 +208,7 @@ func (m *Model) run(encoder *executor, input *tensors.Tensor, n int) ([][]float3
 	if err != nil {
 		return nil, err
 	}
+	defer input.FinalizeAll() // not before the output was read: the graph may still be running
 	defer output.FinalizeAll()
 	rows := make([][]float32, n)
 	err = tensors.ConstFlatData(output, func(flat []float32) {

@@ -129,10 +129,12 @@ func EqualWidth(confidence []float64, correct []bool) []Bin {
 		bins[b].Low, bins[b].High = float64(b)/Bins, float64(b+1)/Bins
 	}
 	for i, c := range confidence {
-		bins[max(0, min(Bins-1, int(c*Bins)))].add(c, correct[i])
+		bins[widthBin(c)].add(c, correct[i])
 	}
 	return finish(bins)
 }
+
+func widthBin(confidence float64) int { return max(0, min(Bins-1, int(confidence*Bins))) }
 
 // EqualMass sorts examples into bins of equal numbers by confidence; equal confidences may fall into two bins.
 func EqualMass(confidence []float64, correct []bool) []Bin {
@@ -182,24 +184,73 @@ func CalibrationError(bins []Bin) float64 {
 	return sum / total
 }
 
-// calibration is an error with its bootstrap interval. Examples are sorted once, so that each draw arrives in order.
-func calibration(confidence []float64, correct []bool, bin func([]float64, []bool) []Bin, seed uint64) metrics.Metric {
-	order := metrics.Descending(confidence)
-	counts := make([]int, len(order))
-	picked, right := make([]float64, len(order)), make([]bool, len(order))
-	return metrics.Bootstrap(len(order), nil, seed, func(items []int) float64 {
-		clear(counts)
-		for _, i := range items {
-			counts[i]++
+// A bin's share of the calibration error is |Σ (correct − confidence)| / n over its examples: that is all the draws of a
+// bootstrap need.
+
+// gaps are correct − confidence.
+func gaps(confidence []float64, correct []bool) []float64 {
+	gaps := make([]float64, len(confidence))
+	for i, c := range confidence {
+		if gaps[i] = -c; correct[i] {
+			gaps[i]++
 		}
-		k := 0
-		for rank, i := range order {
-			for range counts[rank] {
-				picked[k], right[k] = confidence[i], correct[i]
-				k++
+	}
+	return gaps
+}
+
+// errorOf is the calibration error of bins with these sums of gaps.
+func errorOf(sums []float64, n int) float64 {
+	total := 0.0
+	for _, s := range sums {
+		total += math.Abs(s)
+	}
+	return total / float64(n)
+}
+
+// equalWidthError is the calibration error of EqualWidth's bins with its bootstrap interval.
+func equalWidthError(confidence []float64, correct []bool, seed uint64) metrics.Metric {
+	gap, bin := gaps(confidence, correct), make([]uint8, len(confidence))
+	for i, c := range confidence {
+		bin[i] = uint8(widthBin(c))
+	}
+	return metrics.Bootstrap(len(gap), nil, seed, func(items []int) float64 {
+		var sums [Bins]float64
+		for _, i := range items {
+			sums[bin[i]] += gap[i]
+		}
+		return errorOf(sums[:], len(items))
+	})
+}
+
+// equalMassError is the calibration error of EqualMass's bins with its bootstrap interval. Examples are sorted once: a
+// draw counts how often it took each.
+func equalMassError(confidence []float64, correct []bool, seed uint64) metrics.Metric {
+	order, gap := metrics.Descending(confidence), gaps(confidence, correct)
+	slices.Reverse(order)
+	rank := make([]int, len(order))
+	for r, i := range order {
+		rank[i] = r
+	}
+	times := make([]int, len(order))
+	return metrics.Bootstrap(len(order), nil, seed, func(items []int) float64 {
+		clear(times)
+		for _, i := range items {
+			times[rank[i]]++
+		}
+		n, b, at := min(Bins, len(items)), 0, 0
+		var sums [Bins]float64
+		for r, left := range times {
+			for left > 0 {
+				end := (b + 1) * len(items) / n
+				take := min(left, end-at)
+				sums[b] += float64(take) * gap[order[r]]
+				left, at = left-take, at+take
+				if at == end {
+					b++
+				}
 			}
 		}
-		return CalibrationError(bin(picked, right))
+		return errorOf(sums[:], len(items))
 	})
 }
 

@@ -6,6 +6,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"tandem/eval/metrics"
 	"tandem/internal/prng"
 	"tandem/internal/zeroshot"
 )
@@ -50,6 +54,33 @@ func TestFitScaleFindsTheTruth(t *testing.T) {
 	for _, scale := range []float64{3, 12, 40} {
 		if got := FitScale(world(4000, 5, scale, 1)); math.Abs(got/scale-1) > 0.12 {
 			t.Errorf("fitted %g where the world has %g", got, scale)
+		}
+	}
+}
+
+// TestErrorsOfDraws holds the errors with their intervals to bins made anew for every draw.
+func TestErrorsOfDraws(t *testing.T) {
+	for _, n := range []int{1, 7, 15, 400} {
+		r := prng.New(5, uint64(n))
+		confidence, correct := make([]float64, n), make([]bool, n)
+		for i := range confidence {
+			confidence[i] = r.Float64()
+			correct[i] = r.Float64() < confidence[i]*confidence[i]
+		}
+		for name, test := range map[string]struct {
+			bins func([]float64, []bool) []Bin
+			fast func([]float64, []bool, uint64) metrics.Metric
+		}{"width": {EqualWidth, equalWidthError}, "mass": {EqualMass, equalMassError}} {
+			want := metrics.Bootstrap(n, nil, 3, func(items []int) float64 {
+				c, right := make([]float64, n), make([]bool, n)
+				for k, i := range items {
+					c[k], right[k] = confidence[i], correct[i]
+				}
+				return CalibrationError(test.bins(c, right))
+			})
+			if diff := cmp.Diff(want, test.fast(confidence, correct, 3), cmpopts.EquateApprox(0, 1e-12)); diff != "" {
+				t.Errorf("%s of %d (-want +got):\n%s", name, n, diff)
+			}
 		}
 	}
 }

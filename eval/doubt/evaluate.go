@@ -150,8 +150,8 @@ func (r *Result) calibrate(test Answers, seed uint64) {
 	own, fitted := test.TopProbabilities(r.Scale), test.TopProbabilities(r.FittedScale)
 	r.LogLoss, r.LogLossFitted = test.LogLoss(r.Scale), test.LogLoss(r.FittedScale)
 	r.Bins, r.BinsFitted = EqualWidth(own, correct), EqualWidth(fitted, correct)
-	r.ECE, r.ECEFitted = calibration(own, correct, EqualWidth, seed), calibration(fitted, correct, EqualWidth, seed)
-	r.ECEMass, r.ECEMassFitted = calibration(own, correct, EqualMass, seed), calibration(fitted, correct, EqualMass, seed)
+	r.ECE, r.ECEFitted = equalWidthError(own, correct, seed), equalWidthError(fitted, correct, seed)
+	r.ECEMass, r.ECEMassFitted = equalMassError(own, correct, seed), equalMassError(fitted, correct, seed)
 }
 
 // rules measures a rule for each score, the chosen one first.

@@ -121,7 +121,11 @@ func Bootstrap(n int, clusters []int, seed uint64, stat func(items []int) float6
 	m.Low, m.High = percentiles(seed, func(r *rand.Rand) float64 {
 		items = items[:0]
 		for range members {
-			items = append(items, members[r.IntN(len(members))]...)
+			if i := r.IntN(len(members)); clusters == nil {
+				items = append(items, i)
+			} else {
+				items = append(items, members[i]...)
+			}
 		}
 		return stat(items)
 	})
