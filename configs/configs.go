@@ -93,7 +93,7 @@ type Select struct {
 }
 
 // Wise is a sweep over the weight α of the fine-tuned parameters. The smallest α counts whose metric on Select's task is
-// within Tolerance of the best, each averaged with its neighbours up to 0.1 away.
+// within Tolerance of the best.
 type Wise struct {
 	Alphas    []float64 `yaml:"alphas,omitempty" json:"alphas"`       // default 0, 0.1, … 1
 	Tolerance float64   `yaml:"tolerance,omitempty" json:"tolerance"` // default 0.01: one point

@@ -2,7 +2,6 @@ package tune
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/gomlx/compute/dtypes"
@@ -55,25 +54,8 @@ func blend(base, tuned *tensors.Tensor, alpha float64) (*tensors.Tensor, error) 
 }
 
 // ChooseAlpha returns the index of the smallest α whose value is within tolerance of the best one: as little of the
-// fine-tuning as the validation set allows, since what else the model knew is lost along the way. Each value counts as the
-// mean of those at most smoothing away: models so near each other differ by less than a few hundred examples can tell.
-func ChooseAlpha(alphas, values []float64, tolerance float64) int {
-	smooth := make([]float64, len(values))
-	for i, alpha := range alphas {
-		sum, n := 0.0, 0.0
-		for j, other := range alphas {
-			if math.Abs(other-alpha) <= smoothing {
-				sum, n = sum+values[j], n+1
-			}
-		}
-		smooth[i] = sum / n
-	}
-	best := slices.Max(smooth)
-	return slices.IndexFunc(smooth, func(v float64) bool { return v >= best-tolerance-rounding })
+// fine-tuning as the validation set allows, since what else the model knew is lost along the way.
+func ChooseAlpha(values []float64, tolerance float64) int {
+	best := slices.Max(values)
+	return slices.IndexFunc(values, func(v float64) bool { return v >= best-tolerance })
 }
-
-// smoothing is the step of the default sweep, rounding what sums of a few shares may be off.
-const (
-	smoothing = 0.1 + rounding
-	rounding  = 1e-9
-)
