@@ -210,7 +210,8 @@ func (s *settings) read(dir string) (source, error) {
 		return source{}, fault.Userf("%s: format %d or cleaning %q is not known: it was written by a later version", path, s.Format, s.Cleaning)
 	}
 	src := source{s.Kind, s.Main, s.Lowercase, map[string][]byte{}}
-	for name, want := range s.Files {
+	for _, name := range slices.Sorted(maps.Keys(s.Files)) {
+		want := s.Files[name]
 		if !filepath.IsLocal(name) {
 			return source{}, fault.Userf("%s: file name %q leads out of the directory", path, name)
 		}

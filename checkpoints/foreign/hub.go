@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -165,7 +166,7 @@ func choose(files map[string]int64, from Format) ([]string, error) {
 			return append(wanted, name), nil
 		}
 	}
-	for name := range files {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		switch filepath.Ext(name) {
 		case ".bin", ".pt", ".pth":
 			return nil, fmt.Errorf("the repository has its weights in Python's format only (%s): tandem reads safetensors", name)

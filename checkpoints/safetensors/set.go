@@ -78,7 +78,8 @@ func readIndex(path string) (map[string]string, error) {
 	if len(index.WeightMap) == 0 {
 		return nil, errors.New("index: weight_map is missing or empty")
 	}
-	for tensor, shard := range index.WeightMap {
+	for _, tensor := range slices.Sorted(maps.Keys(index.WeightMap)) {
+		shard := index.WeightMap[tensor]
 		if !filepath.IsLocal(shard) || filepath.Base(shard) != shard {
 			return nil, fmt.Errorf("index: tensor %q lies in %q, which is no file beside the index", tensor, shard)
 		}
@@ -117,9 +118,9 @@ func (s *Set) checkIndex(weightMap map[string]string) error {
 			return fmt.Errorf("index places tensor %q in %q, it lies in %s", t.Name, weightMap[t.Name], shard)
 		}
 	}
-	for name, shard := range weightMap {
+	for _, name := range slices.Sorted(maps.Keys(weightMap)) {
 		if _, ok := s.byName[name]; !ok {
-			return fmt.Errorf("index places tensor %q in %s, where it is not", name, shard)
+			return fmt.Errorf("index places tensor %q in %s, where it is not", name, weightMap[name])
 		}
 	}
 	return nil

@@ -262,7 +262,8 @@ func readBabel(content []byte, lists map[string][]string) error {
 	if err := json.Unmarshal(content, &languages); err != nil {
 		return err
 	}
-	for language, parts := range languages {
+	for _, language := range slices.Sorted(maps.Keys(languages)) {
+		parts := languages[language]
 		var indices []int
 		var names []string
 		if err := json.Unmarshal(parts[0], &indices); err != nil {

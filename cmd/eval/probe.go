@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -231,8 +233,8 @@ func (r probeReport) print(w io.Writer) error {
 	}
 	if r.Probe != nil {
 		var settings []string
-		for k, v := range r.Settings {
-			settings = append(settings, k+" "+v)
+		for _, k := range slices.Sorted(maps.Keys(r.Settings)) {
+			settings = append(settings, k+" "+r.Settings[k])
 		}
 		line(strings.TrimSpace(fmt.Sprintf("%s on %d examples %s", r.Kind, r.Train, strings.Join(settings, " "))), *r.Probe)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -116,8 +117,8 @@ func (o *Options) validate() error {
 	case o.Images.HeaderOnly && (o.Images.Fit > 0 || o.Images.Format != "" || o.Dedup == "near"):
 		return fault.Userf("making images smaller, storing them anew and finding near-duplicates need the pixels: leave -header-only out")
 	}
-	for split, share := range o.Holdout {
-		if !validSplit(split) || share <= 0 || share >= 1 {
+	for _, split := range slices.Sorted(maps.Keys(o.Holdout)) {
+		if share := o.Holdout[split]; !validSplit(split) || share <= 0 || share >= 1 {
 			return fault.Userf("held-out split %q with share %g: want a plain name and a share between 0 and 1", split, share)
 		}
 	}

@@ -140,8 +140,8 @@ const maxLag = 4
 // closeFull closes the shards that are full or have been open for long. What it does depends on the sequence of rows
 // alone, so that a resumed build cuts its shards at the same rows.
 func (c *collector) closeFull() error {
-	for split, s := range c.open {
-		if s.size() >= c.o.ShardBytes || c.now.Bytes-s.began.Bytes > maxLag*c.o.ShardBytes {
+	for _, split := range slices.Sorted(maps.Keys(c.open)) {
+		if s := c.open[split]; s.size() >= c.o.ShardBytes || c.now.Bytes-s.began.Bytes > maxLag*c.o.ShardBytes {
 			if err := c.closeShard(split); err != nil {
 				return err
 			}
@@ -153,9 +153,9 @@ func (c *collector) closeFull() error {
 // chooseLabels keeps the labels that have a column.
 func (c *collector) chooseLabels(it *item) {
 	labels := map[string]string{}
-	for name, value := range it.row.Labels {
+	for _, name := range slices.Sorted(maps.Keys(it.row.Labels)) {
 		if slices.Contains(c.j.Labels, name) {
-			labels[name] = strings.ToValidUTF8(value, "\ufffd")
+			labels[name] = strings.ToValidUTF8(it.row.Labels[name], "\ufffd")
 		} else {
 			it.changed = append(it.changed, "label dropped: "+name)
 		}

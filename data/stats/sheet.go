@@ -7,6 +7,8 @@ import (
 	"image/draw"
 	"image/png"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -75,8 +77,8 @@ func caption(s Sample) string {
 		return s.Captions[0]
 	}
 	var labels []string
-	for name, value := range s.Labels {
-		labels = append(labels, name+": "+value)
+	for _, name := range slices.Sorted(maps.Keys(s.Labels)) {
+		labels = append(labels, name+": "+s.Labels[name])
 	}
 	return strings.Join(labels, ", ")
 }

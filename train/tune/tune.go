@@ -88,9 +88,12 @@ func (c Config) Validate() error {
 	case c.Only != "" && c.LoRA != nil:
 		return fmt.Errorf("tune.only and tune.lora exclude each other: each says what alone is trained")
 	}
-	for name, l := range map[string]*Lock{"lock_image": c.LockImage, "lock_text": c.LockText} {
-		if l != nil && l.Unlocked < 0 {
-			return fmt.Errorf("tune.%s.unlocked_groups must not be negative: %d", name, l.Unlocked)
+	for _, lock := range []struct {
+		name string
+		*Lock
+	}{{"lock_image", c.LockImage}, {"lock_text", c.LockText}} {
+		if lock.Lock != nil && lock.Unlocked < 0 {
+			return fmt.Errorf("tune.%s.unlocked_groups must not be negative: %d", lock.name, lock.Unlocked)
 		}
 	}
 	if l := c.LoRA; l != nil {
