@@ -73,12 +73,13 @@ func (c Config) Validate() error {
 // AutoPrecision leaves the precision to the device.
 const AutoPrecision = "auto"
 
-// On settles what depends on the device.
+// On settles what depends on the device, also where defaults are not filled in yet.
 func (c Config) On(accelerator bool) Config {
 	switch {
-	case c.Precision == AutoPrecision && accelerator:
+	case c.Precision != AutoPrecision && c.Precision != "":
+	case accelerator:
 		c.Precision = "bfloat16"
-	case c.Precision == AutoPrecision:
+	default:
 		c.Precision = "float32"
 	}
 	return c

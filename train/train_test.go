@@ -329,17 +329,18 @@ func TestHooksRunOnSchedule(t *testing.T) {
 	}
 }
 
-// TestPrecisionOfTheDevice: what the recipe says wins; auto is bfloat16 where that is fast.
+// TestPrecisionOfTheDevice: what the recipe says wins; auto and nothing, as in a recipe whose defaults wait for the initial
+// model, are bfloat16 where that is fast.
 func TestPrecisionOfTheDevice(t *testing.T) {
 	for _, test := range []struct {
 		precision   string
 		accelerator bool
 		want        dtypes.DType
 	}{
-		{"", false, dtypes.Float32}, {"auto", true, dtypes.BFloat16},
+		{"", false, dtypes.Float32}, {"", true, dtypes.BFloat16}, {"auto", true, dtypes.BFloat16},
 		{"float32", true, dtypes.Float32}, {"bfloat16", false, dtypes.BFloat16},
 	} {
-		if got := (Config{Precision: test.precision}).WithDefaults().On(test.accelerator).DType(); got != test.want {
+		if got := (Config{Precision: test.precision}).On(test.accelerator).WithDefaults().DType(); got != test.want {
 			t.Errorf("%q, accelerator %t: %s, want %s", test.precision, test.accelerator, got, test.want)
 		}
 	}
