@@ -231,6 +231,8 @@ func (v VisionConfig) validateResNet() error {
 		return fmt.Errorf("width %d is odd: the stem uses half of it", v.Width)
 	case 32*v.Width%v.Heads != 0:
 		return fmt.Errorf("heads %d does not divide 32·width = %d", v.Heads, 32*v.Width)
+	case v.PatchDropout != 0:
+		return fmt.Errorf("patch_dropout %g does not go with a ResNet, which has no patches: leave it out", v.PatchDropout)
 	}
 	return nil
 }
