@@ -72,7 +72,7 @@ func runStopped(t *testing.T, by, at string, nth int, args ...string) string {
 	cmd.Stderr = &printed
 	err := cmd.Run()
 	switch code := cmd.ProcessState.ExitCode(); {
-	case by == byKill && code != -1, by == byCancel && code != exitInterrupted:
+	case by == byKill && code != -1, by == byCancel && code != fault.ExitInterrupted:
 		t.Fatalf("ended with %v\n%s", err, &printed)
 	}
 	return printed.String()
