@@ -58,6 +58,9 @@ func (s *Session) retrieve(ctx context.Context, task Task, set Dataset, in *Inpu
 	if err != nil {
 		return nil, err
 	}
+	if err := checkCluster(task, e.Examples); err != nil {
+		return nil, err
+	}
 	in.saw(e)
 	in.seal()
 	pool := retrievalPool{textIndex: map[string]int{}, keyIndex: map[string]int{}}

@@ -53,6 +53,9 @@ func (s *Session) selection(ctx context.Context, task Task, set Dataset, in *Inp
 	if err != nil {
 		return nil, err
 	}
+	if err := checkCluster(task, e.Examples); err != nil {
+		return nil, err
+	}
 	in.saw(e)
 	in.seal()
 	if task.Pairs != "" {
