@@ -81,6 +81,7 @@ func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, erro
 	if err != nil {
 		return Result{}, fmt.Errorf("task %s: %w", task.Name, err)
 	}
+	result.Warnings = result.warnings()
 	return result, nil
 }
 

@@ -325,18 +325,20 @@ func TestHonest(t *testing.T) {
 	const worlds = 40
 	small, mean, expected := 0, 0.0, 0.0
 	for k := range uint64(worlds) {
-		r, err := Evaluate(Config{}, world(30, 5, 12, 100+k), world(150, 5, 12, 200+k), Answers{}, 12, k)
-		if err != nil {
-			t.Fatal(err)
+		a := world(150, 5, 12, 200+k)
+		confidence, correct := a.TopProbabilities(12), a.Correct()
+		width, mass := CalibrationError(EqualWidth(confidence, correct)), CalibrationError(EqualMass(confidence, correct))
+		byWidth, byMass := honestErrors(confidence, width, mass, k)
+		for _, h := range []Honest{byWidth, byMass} {
+			if h.P < 0.05 {
+				small++
+			}
 		}
-		if r.ECEHonest.P < 0.05 {
-			small++
-		}
-		mean += r.ECE.Value / worlds
-		expected += r.ECEHonest.Value / worlds
+		mean += (width + mass) / 2 / worlds
+		expected += (byWidth.Value + byMass.Value) / 2 / worlds
 	}
-	if small > 6 || math.Abs(mean-expected) > 0.012 || expected < 0.03 {
-		t.Errorf("honest worlds show %.4f, honest draws %.4f; p below 0.05 in %d of %d", mean, expected, small, worlds)
+	if small > 10 || math.Abs(mean-expected) > 0.012 || expected < 0.03 {
+		t.Errorf("honest worlds show %.4f, honest draws %.4f; p below 0.05 in %d of %d", mean, expected, small, 2*worlds)
 	}
 	sure, err := Evaluate(Config{}, world(100, 5, 12, 1), world(400, 5, 12, 2), Answers{}, 60, 1)
 	if err != nil {

@@ -95,6 +95,28 @@ type Result struct {
 	Unknown   map[string]Detected `json:"unknown,omitempty"` // by score, where there are out-of-set images
 }
 
+// CalibrationLine is one calibration error beside an honest model's.
+type CalibrationLine struct {
+	Name   string
+	Error  metrics.Metric
+	Honest Honest
+}
+
+// Calibration lists the calibration errors for people.
+func (r *Result) Calibration() []CalibrationLine {
+	return []CalibrationLine{
+		{fmt.Sprintf("the model's scale, %.1f; bins of equal width", r.Scale), r.ECE, r.ECEHonest},
+		{"the same; bins of equal mass", r.ECEMass, r.ECEMassHonest},
+		{fmt.Sprintf("the fitted scale, %.1f; bins of equal width", r.FittedScale), r.ECEFitted, r.ECEFittedHonest},
+		{"the same; bins of equal mass", r.ECEMassFitted, r.ECEMassFittedHonest},
+	}
+}
+
+// Metric is the honest model's error with the range of its draws, for a table.
+func (h Honest) Metric(n int) metrics.Metric {
+	return metrics.Metric{Value: h.Value, Low: h.Low, High: h.High, N: n}
+}
+
 // Detected is how well a score tells known from unknown images.
 type Detected = metrics.Detection
 
