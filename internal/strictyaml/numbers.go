@@ -1,6 +1,7 @@
 package strictyaml
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 	"math"
@@ -11,14 +12,20 @@ import (
 )
 
 // checkNumbers finds numbers that the decoder would not take as they stand: fractions where a type takes whole numbers, which
-// it would cut off, what is outside the type's range, what is not finite, and lists of another length than an array's. The
-// error begins with the path of the key.
+// it would cut off, what is outside the type's range, what is not finite, and lists of another length than an array's. It also
+// finds texts that a type cannot read. The error begins with the path of the key.
 func checkNumbers(path string, value any, t reflect.Type) error {
 	if _, own := reflect.PointerTo(t).MethodByName("UnmarshalYAML"); own {
 		return nil
 	}
 	if t == reflect.TypeFor[time.Duration]() {
 		return checkTime(path, value)
+	}
+	if text, own := reflect.New(t).Interface().(encoding.TextUnmarshaler); own && value != nil {
+		if err := text.UnmarshalText(fmt.Append(nil, value)); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		return nil
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
