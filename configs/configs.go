@@ -120,6 +120,9 @@ func Load(nameOrPath string, assignments ...string) (Experiment, error) {
 		return Experiment{}, err
 	}
 	for _, a := range assignments {
+		if strings.HasPrefix(a, "base=") {
+			return Experiment{}, fault.Userf("-set %s: base says what a recipe's file changes; choose a recipe with -config", a)
+		}
 		over, err := strictyaml.Override(a, &Experiment{})
 		if err != nil {
 			return Experiment{}, err
@@ -265,8 +268,19 @@ func (e Experiment) Validate() error {
 	case e.Loss.Name == loss.SigLIP && e.Model.LogitBiasInit == nil:
 		return fmt.Errorf("loss.name siglip needs model.logit_bias_init (SigLIP's is -10)")
 	}
-	return firstError(e.Model.Config.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData, e.validateTuning)
+	return firstError(e.validateRange, e.Model.Config.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData, e.validateTuning)
 }
+
+// validateRange checks what says which learning rates the recipe was measured with.
+func (e Experiment) validateRange() error {
+	if r := e.LRRange; !(r[0] >= 0 && r[0] <= r[1] && r[1] <= maxRate) {
+		return fmt.Errorf("lr_range must be two learning rates, ascending within 0 and %g, is %v", maxRate, r)
+	}
+	return nil
+}
+
+// maxRate is beyond what optim.lr can be.
+const maxRate = 1e4
 
 // validateData checks the data section; its sources may still be open where a data set is to be built.
 func (e Experiment) validateData() error {

@@ -51,26 +51,38 @@ func setDefault(field *float64, value float64) {
 // Validate reports the first thing that is wrong, naming the field. It expects WithDefaults.
 func (c Config) Validate() error {
 	switch {
-	case c.LearningRate <= 0:
-		return fmt.Errorf("optim.lr must be positive, not %g", c.LearningRate)
-	case c.Beta1 < 0 || c.Beta1 >= 1:
+	case !(c.LearningRate > 0 && c.LearningRate <= maxRate):
+		return fmt.Errorf("optim.lr must lie in (0, %d], not %g", maxRate, c.LearningRate)
+	case !(c.Beta1 >= 0 && c.Beta1 < 1):
 		return fmt.Errorf("optim.beta1 must lie in [0, 1), not %g", c.Beta1)
-	case c.Beta2 < 0 || c.Beta2 >= 1:
+	case !(c.Beta2 >= 0 && c.Beta2 < 1):
 		return fmt.Errorf("optim.beta2 must lie in [0, 1), not %g", c.Beta2)
-	case c.Epsilon <= 0:
-		return fmt.Errorf("optim.epsilon must be positive, not %g", c.Epsilon)
-	case *c.WeightDecay < 0:
-		return fmt.Errorf("optim.weight_decay must not be negative: %g", *c.WeightDecay)
-	case c.ClipNorm < 0:
-		return fmt.Errorf("optim.clip_norm must not be negative: %g", c.ClipNorm)
-	case c.EMA < 0 || c.EMA >= 1:
+	case !(c.Epsilon >= minEpsilon && c.Epsilon <= 1):
+		return fmt.Errorf("optim.epsilon must lie in [%g, 1], not %g", minEpsilon, c.Epsilon)
+	case !validDecay(*c.WeightDecay):
+		return fmt.Errorf("optim.weight_decay must lie in [0, %d], not %g", maxRate, *c.WeightDecay)
+	case !(c.ClipNorm >= 0 && c.ClipNorm <= math.MaxFloat32):
+		return fmt.Errorf("optim.clip_norm must not be negative or beyond float32: %g", c.ClipNorm)
+	case !(c.EMA >= 0 && c.EMA < 1):
 		return fmt.Errorf("optim.ema must lie in [0, 1), not %g", c.EMA)
 	}
 	if err := c.Schedule.Validate(); err != nil {
 		return fmt.Errorf("optim.schedule.%w", err)
 	}
+	for i, r := range c.Rules {
+		if err := r.validate(); err != nil {
+			return fmt.Errorf("optim.rules[%d].%w", i, err)
+		}
+	}
 	return nil
 }
+
+const (
+	maxRate    = 1000  // of the learning rate, the decay and multiples: far beyond use
+	minEpsilon = 1e-30 // far above what is 0 in float32
+)
+
+func validDecay(d float64) bool { return d >= 0 && d <= maxRate }
 
 // Where the optimiser keeps its state in the store, by the path of the parameter it belongs to.
 const (
