@@ -222,13 +222,11 @@ func (s *session) checkTasks() error {
 	return nil
 }
 
-// openTasks resolves references to tasks and opens their data, until the session ends. The recipe's own data set is known
-// by its name.
+// openTasks resolves references to tasks and opens their data, until the session ends. Data sets that are trained on are
+// known by their names, the recipe's own is made as it says, trained on or not.
 func (s *session) openTasks(ctx context.Context, refs []string) ([]configs.OpenTask, error) {
 	s.tasks.Options = prepare.Options{Offline: s.options.offline, Progress: s.progress}
-	if own := s.experiment.Dataset.Name; own != "" {
-		s.tasks.Own = map[string]string{own: s.experiment.Data.Sources[0].Shards}
-	}
+	s.tasks.Dataset = s.experiment.Dataset
 	return s.tasks.Tasks(ctx, refs...)
 }
 

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -59,7 +58,7 @@ type session struct {
 
 // execute runs the command: prepare, train, evaluate.
 func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Reporter) (err error) {
-	experiment, err := configs.Load(o.config, o.settings()...)
+	experiment, err := o.load(p.Linef)
 	if err != nil {
 		return err
 	}
@@ -107,19 +106,6 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 	}
 	s.trained = time.Since(began)
 	return s.report(ctx)
-}
-
-// settings are the changes to the recipe. What -set says comes after what the other flags stand for.
-func (o options) settings() (set []string) {
-	if o.data != "" {
-		own := strconv.Quote(o.data)
-		set = append(set, `dataset={name: ""}`, "data.sources=[{shards: "+own+"}]", "eval.hook=[]", "eval.final=["+own+"]")
-	}
-	set = append(set, o.set...)
-	if o.init != "" {
-		set = append(set, "init="+strconv.Quote(o.init))
-	}
-	return set
 }
 
 // claimDir makes the run directory and locks it against a second training.
@@ -202,6 +188,10 @@ func (s *session) prepareData(ctx context.Context) (err error) {
 		if d.Sources[i].Shards, err = prepare.Ensure(ctx, config, prepare.Options{Offline: s.options.offline, Progress: s.progress}); err != nil {
 			return err
 		}
+		if s.tasks.Own == nil {
+			s.tasks.Own = map[string]string{}
+		}
+		s.tasks.Own[source.Shards] = d.Sources[i].Shards
 	}
 	return nil
 }
