@@ -141,3 +141,30 @@ func TestOwnDataMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnPictures trains and fine-tunes on pictures whose only texts are the names of their folders: the vocabulary comes
+// from those, and a recipe's own data set is neither trained on nor asked about.
+func TestOwnPictures(t *testing.T) {
+	own, base, tuned := classDirs(t, 8, "train", "val", "test"), filepath.Join(t.TempDir(), "base"), filepath.Join(t.TempDir(), "tuned")
+	out := mustRun(t, "-config", tiny(t), "-data", own, "-dir", base, "-backend", "go", "-steps", "2")
+	for _, want := range []string{"from 16 captions", "mine/test", "mine/val"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("nothing about %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "mine/train") {
+		t.Errorf("judged by what was trained on:\n%s", out)
+	}
+	out = mustRun(t, "-config", "finetune-contrastive", "-init", base, "-data", own, "-dir", tuned, "-backend", "go", "-offline",
+		"-steps", "2", "-set", "data.batch=8", "-set", "train.eval_every=1 steps", "-set", "eval.wise.alphas=[0,1]")
+	for _, want := range []string{"mine/val acc1", "mine/test", "the model of step"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("nothing about %q in\n%s", want, out)
+		}
+	}
+	for _, other := range []string{"textile", "mine/train"} {
+		if strings.Contains(out, other) {
+			t.Errorf("something about %s in\n%s", other, out)
+		}
+	}
+}

@@ -236,31 +236,20 @@ func (s *session) trainTokenizer(ctx context.Context) (tokenizer.Tokenizer, erro
 	return bpe, nil
 }
 
-// captionsOf yields every caption of the training splits. After an error, which failed holds, it ends.
+// captionsOf yields every caption that the training may see, templates applied. After an error, which failed holds, it ends.
 func captionsOf(ctx context.Context, sources []data.SourceConfig, failed *error) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, src := range sources {
-			more, err := captionsOfSource(ctx, src, yield)
-			if *failed = err; err != nil || !more {
+			more := true
+			*failed = eachCaption(ctx, src, func(text string) bool {
+				more = yield(text)
+				return more
+			})
+			if *failed != nil || !more {
 				return
 			}
 		}
 	}
-}
-
-// captionsOfSource reports whether the consumer wants more.
-func captionsOfSource(ctx context.Context, src data.SourceConfig, yield func(string) bool) (more bool, err error) {
-	set, err := data.OpenShards(ctx, src.Shards, src.Split)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, set.Close()) }()
-	for text, err := range set.Captions(ctx) {
-		if err != nil || !yield(text) {
-			return false, err
-		}
-	}
-	return true, nil
 }
 
 // quarantineName is the file of a run that lists the rows of the data that turned out unusable.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"tandem/configs"
@@ -39,5 +41,22 @@ func TestTasksReadTheirOwnData(t *testing.T) {
 				t.Errorf("shapes/name looks at %d pictures, want 64; %s/test at %d, want 4", got[0], filepath.Base(other), got[1])
 			}
 		})
+	}
+}
+
+// TestVocabularyIsOfTheCaptionsTrainedOn: columns and templates count as they do for the batches.
+func TestVocabularyIsOfTheCaptionsTrainedOn(t *testing.T) {
+	own := classDirs(t, 1, "train")
+	var failed error
+	seen := map[string]bool{}
+	source := data.SourceConfig{Shards: own, Split: "train", Captions: []data.CaptionColumn{{Column: "class", Template: "a drawn {}"}, {Column: "captions"}}}
+	for text := range captionsOf(t.Context(), []data.SourceConfig{source, source}, &failed) {
+		seen[text] = true
+	}
+	if want := []string{"a drawn cat", "a drawn dog"}; failed != nil || !slices.Equal(slices.Sorted(maps.Keys(seen)), want) {
+		t.Errorf("captions %v (%v), want %v", seen, failed, want)
+	}
+	for range captionsOf(t.Context(), []data.SourceConfig{source, source}, &failed) {
+		break
 	}
 }
