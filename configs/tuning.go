@@ -1,11 +1,14 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
 	"tandem/checkpoints"
+	"tandem/data"
 	"tandem/loss"
 )
 
@@ -21,9 +24,24 @@ func (e Experiment) Adopt(m checkpoints.Model) (Experiment, error) {
 	e.Model.Text.Lengths = asked.Text.Lengths
 	e.Preprocess = m.Preprocess
 	e.Tokenizer = TokenizerConfig{Kind: TokenizerInit}
-	e.Data.Image.Size = m.Config.Vision.ImageSize
+	e.Data = adoptPixels(e.Data, m)
 	e = e.withDefaults()
 	return e, e.Validate()
+}
+
+// adoptPixels makes training see pictures as the model's evaluation does, where the recipe leaves that open. A recipe cannot
+// leave Orient open: true is true, false is the model's. Pictures that the recipe fits to less than the model takes are fitted
+// to what its smallest crop wants.
+func adoptPixels(d data.Config, m checkpoints.Model) data.Config {
+	p := m.Preprocess.WithDefaults()
+	d.Image.Size = m.Config.Vision.ImageSize
+	d.Image.Interpolation = cmp.Or(d.Image.Interpolation, p.Interpolation)
+	d.Image.Alpha = cmp.Or(d.Image.Alpha, p.Alpha)
+	d.Image.Orient = d.Image.Orient || p.Orient
+	if fit := &d.Cache.Fit; *fit > 0 && *fit < d.Image.Size {
+		*fit = int(math.Ceil(float64(d.Image.Size) / math.Sqrt(d.Image.WithDefaults().Scale[0])))
+	}
+	return d
 }
 
 // Disregarded says which settings of the recipe differ from those of the model of Init, m: the weights were trained with
@@ -43,6 +61,7 @@ func (e Experiment) Disregarded(m checkpoints.Model) []string {
 		differs("preprocess.alpha", p.Alpha, preprocess.Alpha, counts),
 		differs("data.image.interpolation", e.Data.Image.Interpolation, preprocess.Interpolation, unlike),
 		differs("data.image.alpha", e.Data.Image.Alpha, preprocess.Alpha, unlike),
+		differs("data.image.orient", e.Data.Image.Orient, preprocess.Orient, unlike),
 	)
 }
 

@@ -65,6 +65,9 @@ func (s *session) adopt(ctx context.Context, source string, opts foreign.Options
 	if err != nil {
 		return fault.Userf("%s with the model of %s: %w", s.options.config, s.experiment.Init, err)
 	}
+	if was, is := s.experiment.Data.Cache.Fit, adopted.Data.Cache.Fit; was != is {
+		s.progress.Linef("data.cache.fit is %d in place of %d: the initial model takes %d pixels", is, was, adopted.Data.Image.Size)
+	}
 	s.experiment, s.tokenizer = adopted, s.initial.Tokenizer
 	return nil
 }
