@@ -2,6 +2,7 @@ package checkpoints
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -53,6 +54,16 @@ func (p Preprocess) WithDefaults() Preprocess {
 		p.Alpha = imaging.AlphaDrop
 	}
 	return p
+}
+
+// Validate reports the first field that cannot be used. It expects WithDefaults.
+func (p Preprocess) Validate() error {
+	c := imaging.DefaultEvalConfig(1) // size, mean and std are the model's to check
+	c.Resize, c.Interpolation, c.Alpha, c.Orient, c.Fill = p.Resize, p.Interpolation, p.Alpha, p.Orient, p.Fill
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("preprocess.%w", err)
+	}
+	return nil
 }
 
 // Eval is the evaluation transform for a model.

@@ -84,8 +84,8 @@ func (c EvalConfig) withDefaults() EvalConfig {
 			w.Alphas = append(w.Alphas, float64(i)/10)
 		}
 	}
-	if w.Tolerance == 0 {
-		w.Tolerance = 0.01
+	if w.Tolerance == nil {
+		w.Tolerance = new(0.01)
 	}
 	c.Wise = &w
 	return c
@@ -106,14 +106,16 @@ func (e Experiment) validateTuning() error {
 		return fmt.Errorf("eval.select.task %s is in eval.final too: what chooses the model cannot judge it; select on a validation split", s.Task)
 	case s != nil && e.Train.EvalEvery.IsZero():
 		return fmt.Errorf("eval.select needs train.eval_every: it says when the metric is measured")
+	case e.Teacher != "" && e.Loss.Distill == nil:
+		return fmt.Errorf("teacher is set and loss.distill is not, so nothing would be learned from it: set loss.distill={}, or leave teacher out")
 	case e.Loss.Name == loss.Head && (s == nil || e.Init == ""):
 		return fmt.Errorf("loss.name head needs init and eval.select: it starts from the zero-shot answers to that task's classes")
 	case w != nil && s == nil:
 		return fmt.Errorf("eval.wise needs eval.select: its task chooses α")
 	case w != nil && e.Init == "":
 		return fmt.Errorf("eval.wise needs init: it interpolates from the model that training starts from")
-	case w != nil && (w.Tolerance < 0 || w.Tolerance > 1):
-		return fmt.Errorf("eval.wise.tolerance must lie in [0, 1], not %g", w.Tolerance)
+	case w != nil && w.Tolerance != nil && !(*w.Tolerance >= 0 && *w.Tolerance <= 1):
+		return fmt.Errorf("eval.wise.tolerance must lie in [0, 1], not %g", *w.Tolerance)
 	case len(e.Eval.Guard) > 0 && e.Init == "":
 		return fmt.Errorf("eval.guard needs init: it measures what the initial model loses")
 	case e.Init == "" && e.Tune.LoRA != nil:

@@ -88,7 +88,7 @@ func TestRecipesFitEveryModel(t *testing.T) {
 		if fit := adopt(t, initial(48), name).Data.Cache.Fit; fit != 64 {
 			t.Errorf("%s: pictures for 48 pixels are fitted to %d", name, fit)
 		}
-		want := 251 // 224/√0.8
+		want := 251                 // 224/√0.8
 		if name == "finetune-lit" { // takes pictures whole
 			want = 224
 		}

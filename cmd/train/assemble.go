@@ -48,6 +48,7 @@ func (s *session) assemble(ctx context.Context) error {
 	}
 	var step int64
 	if s.resumed != nil {
+		configs.Deciding(s.resumed.Identity)
 		if err := t.Restore(s.resumedDir, *s.resumed); err != nil {
 			return err
 		}
@@ -157,7 +158,9 @@ func (s *session) announce(rows, total, stop int64) {
 
 // writeConfig records the configuration as it is used, every default filled in.
 func (s *session) writeConfig() error {
-	content, err := s.experiment.YAML()
+	e := s.experiment
+	e.Data.Sources = s.named // the data sets' places differ from machine to machine
+	content, err := e.YAML()
 	if err != nil {
 		return err
 	}

@@ -150,7 +150,7 @@ func (s *session) sweep(ctx context.Context, e *ends, t *eval.Tuning, targets, g
 	task.Done()
 	t.Chosen = len(alphas) - 1
 	if wise != nil {
-		t.Chosen = tune.ChooseAlpha(chosenBy, wise.Tolerance)
+		t.Chosen = tune.ChooseAlpha(chosenBy, *wise.Tolerance)
 	}
 	return nil
 }

@@ -48,8 +48,9 @@ type session struct {
 	rows         rowSources // computed before training
 	head         *classHead // of loss.name head
 	selection    *selection
-	tasks        configs.Opener // and their data
-	trained      time.Duration  // spent in the loop
+	tasks        configs.Opener      // and their data
+	trained      time.Duration       // spent in the loop
+	named        []data.SourceConfig // what is trained on, as the recipe says it
 	warnings     []string
 
 	resumed    *train.State // where to go on, nil for a new run
@@ -177,6 +178,7 @@ func (s *session) prepareData(ctx context.Context) (err error) {
 		d.Sources = []data.SourceConfig{{Shards: s.experiment.Dataset.Name}}
 		*d = d.WithDefaults()
 	}
+	s.named = slices.Clone(d.Sources)
 	for i, source := range d.Sources {
 		config := s.experiment.Dataset
 		if config.Name != source.Shards {
