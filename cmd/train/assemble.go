@@ -295,7 +295,7 @@ func (s *session) currentEncoder() func() (*embed.Model, error) {
 // report evaluates the trained model and writes what a person reads last: a table, and the page it belongs to.
 func (s *session) report(ctx context.Context) error {
 	refs := s.experiment.Eval.Final
-	if len(refs) == 0 {
+	if len(refs) == 0 && s.experiment.Init == "" {
 		return nil
 	}
 	runs, err := s.openTasks(ctx, refs)
@@ -347,8 +347,10 @@ func (s *session) writeReport(report *eval.Report) error {
 	if err := atomicfile.Write(page, 0o644, report.WriteHTML); err != nil {
 		return err
 	}
-	if err := report.WriteTable(s.stdout); err != nil {
-		return err
+	if len(report.Results) > 0 {
+		if err := report.WriteTable(s.stdout); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(s.stdout, "\nreport: %s\n", page)
 	return nil

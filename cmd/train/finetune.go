@@ -25,14 +25,14 @@ const finalName = "final"
 // tuningName is what a fine-tuning came to, for tables: unlike report.json it holds what differs from run to run.
 const tuningName = "tuning.json"
 
-// tuningSummary is tuning.json. Shares are of 1, the guard's null without guard tasks.
+// tuningSummary is tuning.json. Shares are of 1, the target's null without tasks to judge by, the guard's without guard tasks.
 type tuningSummary struct {
 	Init         string   `json:"init"`
 	Alpha        float64  `json:"alpha"`
 	Step         int64    `json:"step"`
-	TargetBefore float64  `json:"target_before"`
-	TargetTuned  float64  `json:"target_tuned"`
-	TargetTaken  float64  `json:"target_taken"`
+	TargetBefore *float64 `json:"target_before"`
+	TargetTuned  *float64 `json:"target_tuned"`
+	TargetTaken  *float64 `json:"target_taken"`
 	GuardBefore  *float64 `json:"guard_before"`
 	GuardTuned   *float64 `json:"guard_tuned"`
 	GuardTaken   *float64 `json:"guard_taken"`
@@ -46,11 +46,12 @@ func summaryOf(t *eval.Tuning, parameters int) tuningSummary {
 	before, after, taken := t.Before(), t.After(), t.Taken()
 	s := tuningSummary{
 		Init: t.Init, Alpha: taken.Alpha, Step: t.BestStep, Trained: t.Trained, Parameters: parameters, Seconds: t.Seconds, PeakBytes: t.PeakBytes,
-		TargetBefore: before.Target(), TargetTuned: after.Target(), TargetTaken: taken.Target(),
+	}
+	if len(before.Targets) > 0 {
+		s.TargetBefore, s.TargetTuned, s.TargetTaken = new(before.Target()), new(after.Target()), new(taken.Target())
 	}
 	if len(before.Guards) > 0 {
-		b, a, k := before.Guard(), after.Guard(), taken.Guard()
-		s.GuardBefore, s.GuardTuned, s.GuardTaken = &b, &a, &k
+		s.GuardBefore, s.GuardTuned, s.GuardTaken = new(before.Guard()), new(after.Guard()), new(taken.Guard())
 	}
 	return s
 }
@@ -210,10 +211,15 @@ func (s *session) writeFinal(e *ends, alpha float64) error {
 		}
 		return checkpoints.WriteTensors(filepath.Join(tmp, checkpoints.WeightsName), variables(e.into))
 	})
-	if err == nil {
+	switch {
+	case err != nil:
+		return err
+	case alpha == 0:
+		s.progress.Linef("α = 0 was chosen: the initial model, as it was, is in %s", dir)
+	default:
 		s.progress.Linef("the model of step %d at α = %g is in %s", e.step, alpha, dir)
 	}
-	return err
+	return nil
 }
 
 // jsonWriter writes v indented.
