@@ -18,10 +18,6 @@ import (
 	"tandem/train/tune"
 )
 
-// finalName is where a fine-tuning leaves the model it arrived at: the best checkpoint, interpolated where that was asked
-// for.
-const finalName = "final"
-
 // tuningName is what a fine-tuning came to, for tables: unlike report.json it holds what differs from run to run.
 const tuningName = "tuning.json"
 
@@ -199,7 +195,7 @@ func (s *session) writeFinal(e *ends, alpha float64) error {
 	m.Source["init"] = s.experiment.Init
 	m.Source["step"] = fmt.Sprint(e.step)
 	m.Source["wise_alpha"] = fmt.Sprint(alpha)
-	dir := filepath.Join(s.dir, finalName)
+	dir := filepath.Join(s.dir, checkpoints.FinalName)
 	err := checkpoints.WriteDir(dir, func(tmp string) error {
 		if err := m.Write(tmp); err != nil {
 			return err
