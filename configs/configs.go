@@ -88,7 +88,7 @@ type EvalConfig struct {
 // Select names a metric, measured every train.eval_every.
 type Select struct {
 	Task   string `yaml:"task" json:"task"`
-	Metric string `yaml:"metric,omitempty" json:"metric,omitempty"` // default: the task's first
+	Metric string `yaml:"metric,omitempty" json:"metric,omitempty"` // default: the task's headline
 	// Patience ends the training after that many measurements without a new best; 0 never does.
 	Patience int `yaml:"patience,omitempty" json:"patience,omitempty"`
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -222,7 +223,17 @@ func (s *session) checkTasks() error {
 			return err
 		}
 	}
-	return nil
+	if e.Select == nil {
+		return nil
+	}
+	if info, err := os.Stat(e.Select.Task); err == nil && info.IsDir() {
+		return nil // may be pictures yet to be read: openSelection checks
+	}
+	tasks, err := configs.Tasks(e.Select.Task)
+	if err != nil {
+		return err
+	}
+	return checkSelect(*e.Select, tasks)
 }
 
 // openTasks resolves references to tasks and opens their data, until the session ends. Data sets that are trained on are
