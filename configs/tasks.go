@@ -34,7 +34,7 @@ func TaskNames() []string {
 }
 
 // Tasks finds tasks by the name of an embedded file, the path of a YAML file, or a directory of labelled shards. A name
-// with a slash picks one task of a suite: "emoji/group".
+// with a slash picks one task of a suite, "emoji/group", or one split of a directory, "shards/test".
 func Tasks(ref string) ([]eval.Task, error) {
 	if info, err := os.Stat(ref); err == nil && info.IsDir() {
 		return DirectoryTasks(ref, "")
@@ -49,6 +49,9 @@ func Tasks(ref string) ([]eval.Task, error) {
 	suite, _, _ := strings.Cut(ref, "/")
 	content, err := taskFiles.ReadFile("tasks/" + suite + ".yaml")
 	if err != nil {
+		if tasks := splitTask(ref); tasks != nil {
+			return tasks, nil
+		}
 		return nil, fault.Userf("task %q is unknown: use one of %s, a YAML file, or a directory of labelled shards", ref, strings.Join(TaskNames(), ", "))
 	}
 	tasks, err := parseTasks(suite+".yaml", content)
@@ -63,6 +66,21 @@ func Tasks(ref string) ([]eval.Task, error) {
 		names = append(names, t.Name)
 	}
 	return nil, fault.Userf("suite %s has no task %q: it has %s", suite, ref, strings.Join(names, ", "))
+}
+
+// splitTask is the task of one split of a shard directory, nil if ref names no such split.
+func splitTask(ref string) []eval.Task {
+	dir, split := filepath.Dir(ref), filepath.Base(ref)
+	tasks, err := DirectoryTasks(dir, "")
+	if err != nil {
+		return nil
+	}
+	for _, t := range tasks {
+		if t.Split == split {
+			return []eval.Task{t}
+		}
+	}
+	return nil
 }
 
 func parseTasks(name string, content []byte) ([]eval.Task, error) {

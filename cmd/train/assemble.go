@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -48,6 +49,7 @@ func (s *session) assemble(ctx context.Context) error {
 	}
 	var step int64
 	if s.resumed != nil {
+		configs.Deciding(s.resumed.Identity)
 		if err := t.Restore(s.resumedDir, *s.resumed); err != nil {
 			return err
 		}
@@ -157,7 +159,9 @@ func (s *session) announce(rows, total, stop int64) {
 
 // writeConfig records the configuration as it is used, every default filled in.
 func (s *session) writeConfig() error {
-	content, err := s.experiment.YAML()
+	e := s.experiment
+	e.Data.Sources = s.named // the data sets' places differ from machine to machine
+	content, err := e.YAML()
 	if err != nil {
 		return err
 	}
@@ -219,16 +223,24 @@ func (s *session) checkTasks() error {
 			return err
 		}
 	}
-	return nil
+	if e.Select == nil {
+		return nil
+	}
+	if info, err := os.Stat(e.Select.Task); err == nil && info.IsDir() {
+		return nil // may be pictures yet to be read: openSelection checks
+	}
+	tasks, err := configs.Tasks(e.Select.Task)
+	if err != nil {
+		return err
+	}
+	return checkSelect(*e.Select, tasks)
 }
 
-// openTasks resolves references to tasks and opens their data, until the session ends. The recipe's own data set is known
-// by its name.
+// openTasks resolves references to tasks and opens their data, until the session ends. Data sets that are trained on are
+// known by their names, the recipe's own is made as it says, trained on or not.
 func (s *session) openTasks(ctx context.Context, refs []string) ([]configs.OpenTask, error) {
 	s.tasks.Options = prepare.Options{Offline: s.options.offline, Progress: s.progress}
-	if own := s.experiment.Dataset.Name; own != "" {
-		s.tasks.Own = map[string]string{own: s.experiment.Data.Sources[0].Shards}
-	}
+	s.tasks.Dataset = s.experiment.Dataset
 	return s.tasks.Tasks(ctx, refs...)
 }
 
@@ -294,7 +306,7 @@ func (s *session) currentEncoder() func() (*embed.Model, error) {
 // report evaluates the trained model and writes what a person reads last: a table, and the page it belongs to.
 func (s *session) report(ctx context.Context) error {
 	refs := s.experiment.Eval.Final
-	if len(refs) == 0 {
+	if len(refs) == 0 && s.experiment.Init == "" {
 		return nil
 	}
 	runs, err := s.openTasks(ctx, refs)
@@ -346,8 +358,10 @@ func (s *session) writeReport(report *eval.Report) error {
 	if err := atomicfile.Write(page, 0o644, report.WriteHTML); err != nil {
 		return err
 	}
-	if err := report.WriteTable(s.stdout); err != nil {
-		return err
+	if len(report.Results) > 0 {
+		if err := report.WriteTable(s.stdout); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(s.stdout, "\nreport: %s\n", page)
 	return nil

@@ -36,7 +36,7 @@ func (s *session) preflight(ctx context.Context) error {
 		}
 	}
 	defer s.loader.Close()
-	if err := s.checkFingerprint(); err != nil {
+	if err := s.checkFingerprint(ctx); err != nil {
 		return err
 	}
 	stepper := s.stepper
@@ -131,12 +131,12 @@ func duplicateShare(keys []int32) float64 {
 }
 
 // checkFingerprint refuses a tokenizer that is not the one the initial model was trained with.
-func (s *session) checkFingerprint() error {
+func (s *session) checkFingerprint(ctx context.Context) error {
 	dir := s.experiment.Init
 	if dir == "" || foreign.IsHub(dir) {
 		return nil
 	}
-	path, err := localModel(dir, func(string, ...any) {})
+	path, err := localModel(ctx, dir, func(string, ...any) {})
 	if err != nil || !checkpoints.IsModelDir(path) {
 		return err
 	}

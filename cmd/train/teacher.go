@@ -24,7 +24,7 @@ func (s *session) prepareTeacher(ctx context.Context) error {
 	source := e.Teacher
 	if !foreign.IsHub(source) {
 		var err error
-		if source, err = localModel(source, s.progress.Linef); err != nil {
+		if source, err = localModel(ctx, source, s.progress.Linef); err != nil {
 			return err
 		}
 	}
