@@ -74,7 +74,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.check, "check", false, "say what the training would take and what looks wrong, and train nothing")
 	flags.StringVar(&o.dir, "dir", "", "run `directory` (default runs/NAME)")
 	flags.BoolVar(&o.resume, "resume", false, "continue the run in -dir from its newest good checkpoint")
-	flags.Int64Var(&o.steps, "steps", 0, "stop after `N` steps; the learning-rate schedule keeps the recipe's length")
+	flags.Int64Var(&o.steps, "steps", 0, "stop after `N` steps, at most the recipe's; the learning-rate schedule keeps the recipe's length")
 	flags.Int64Var(&o.saveEvery, "save-every", 0, "save a checkpoint every `N` steps")
 	flags.Var(&o.set, "set", "change a setting: `path=value`, for example optim.lr=1e-3 (repeatable)")
 	flags.StringVar(&o.backend, "backend", "auto", "auto, xla:cpu, xla:cuda, xla:tpu or go")

@@ -42,16 +42,17 @@ type session struct {
 	logger    *train.Logger
 	trainer   *train.Trainer
 
-	initial      checkpoints.Model // what training starts from, where the recipe names it
-	initialStore *gml.Store
-	stepper      *train.Stepper
-	rows         rowSources // computed before training
-	head         *classHead // of loss.name head
-	selection    *selection
-	tasks        configs.Opener      // and their data
-	trained      time.Duration       // spent in the loop
-	named        []data.SourceConfig // what is trained on, as the recipe says it
-	warnings     []string
+	initial       checkpoints.Model // what training starts from, where the recipe names it
+	initialStore  *gml.Store
+	stepper       *train.Stepper
+	rows          rowSources // computed before training
+	head          *classHead // of loss.name head
+	selection     *selection
+	tasks         configs.Opener      // and their data
+	trained       time.Duration       // spent in the loop
+	teacherDigest string              // of loss.distill
+	named         []data.SourceConfig // what is trained on, as the recipe says it
+	warnings      []string
 
 	resumed    *train.State // where to go on, nil for a new run
 	resumedDir string
