@@ -173,6 +173,9 @@ func (s *session) announce(rows, total, stop int64) {
 	}
 }
 
+// configName is the recipe that a run keeps of itself.
+const configName = "config.yaml"
+
 // writeConfig records the configuration as it is used, every default filled in.
 func (s *session) writeConfig() error {
 	e := s.experiment
@@ -181,7 +184,7 @@ func (s *session) writeConfig() error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(filepath.Join(s.dir, "config.yaml"), content, 0o644)
+	return atomicfile.WriteFile(filepath.Join(s.dir, configName), content, 0o644)
 }
 
 // batches adapts a data.Loader to what the trainer consumes.

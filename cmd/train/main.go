@@ -82,7 +82,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.offline, "offline", false, "never download anything")
 	flags.BoolVar(&o.verbose, "v", false, "print errors with everything known about them")
 	flags.Usage = func() {
-		fmt.Fprintf(stderr, "usage: train -config NAME|FILE [flags]\n\nTrains a CLIP. Try: train -config shapes\n\n")
+		fmt.Fprintf(stderr, "usage: train -config NAME|FILE [flags]\n\nTrains a CLIP. Try: go run ./cmd/train -config shapes\n\n")
 		flags.PrintDefaults()
 	}
 	if err := fault.ParseFlags(flags, args, stderr); err != nil {
@@ -97,6 +97,8 @@ func check(o options, rest []string) error {
 		return fmt.Errorf("unexpected argument %q: settings are changed with -set path=value", rest[0])
 	case o.config == "":
 		return fmt.Errorf("-config is missing: use one of %s, or a YAML file", strings.Join(configs.Names(), ", "))
+	case o.check && o.resume:
+		return fmt.Errorf("-check and -resume do not go together: -check looks at a training from its beginning; for that of a run, -config RUN/%s -check", configName)
 	case o.steps < 0:
 		return fmt.Errorf("-steps %d is negative", o.steps)
 	case o.devices < 1:

@@ -73,6 +73,9 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		s.experiment.Train = s.experiment.Train.On(s.backend.Info.Accelerated())
 		return s.preflight(ctx)
 	}
+	if o.resume && !s.begun() {
+		return fault.Userf("%s holds no run to resume: leave out -resume to begin one, or name the run with -dir", s.dir)
+	}
 	unlock, err := s.claimDir()
 	if err != nil {
 		return err
@@ -108,6 +111,16 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 	}
 	s.trained = time.Since(began)
 	return s.report(ctx)
+}
+
+// begun reports whether the directory holds a run, if only one without a checkpoint.
+func (s *session) begun() bool {
+	for _, name := range []string{configName, checkpoints.CheckpointsName} {
+		if _, err := os.Stat(filepath.Join(s.dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // claimDir makes the run directory and locks it against a second training.
