@@ -36,7 +36,7 @@ type Experiment struct {
 
 	// Init is a model to start from: a directory of any format, a run, or hf://org/name. The model, its preprocessing and
 	// its tokenizer come from there; of the model section count only vision.image_size and text.context (positions are
-	// resized), vision.patch_dropout and text.lengths.
+	// resized), vision.patch_dropout and text.lengths, and for loss.name siglip the logit_bias_init of a model without one.
 	Init string      `yaml:"init,omitempty" json:"init,omitempty"`
 	Tune tune.Config `yaml:"tune,omitempty" json:"tune"`
 	// Teacher is the model that loss.distill learns from, named as Init is.

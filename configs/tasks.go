@@ -145,7 +145,7 @@ func inherit(t, suite eval.Task) eval.Task {
 func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 	content, err := os.ReadFile(filepath.Join(dir, shard.ManifestName))
 	if err != nil {
-		return nil, fault.Userf("%s is not a directory of shards: it has no %s (make one with: data build -out DIR %s)", dir, shard.ManifestName, dir)
+		return nil, fault.Userf("%s is not a directory of shards: it has no %s (make one with: go run ./cmd/data build -out DIR %s)", dir, shard.ManifestName, dir)
 	}
 	manifest, err := shard.ParseManifest(filepath.Join(dir, shard.ManifestName), content)
 	if err != nil {

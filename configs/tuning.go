@@ -22,6 +22,9 @@ func (e Experiment) Adopt(m checkpoints.Model) (Experiment, error) {
 	e.Model = ModelConfig{Config: m.Config}
 	e.Model.Vision.PatchDropout = asked.Vision.PatchDropout
 	e.Model.Text.Lengths = asked.Text.Lengths
+	if e.Loss.Name == loss.SigLIP && e.Model.LogitBiasInit == nil {
+		e.Model.LogitBiasInit = asked.LogitBiasInit // a bias to learn; it ranks nothing otherwise
+	}
 	e.Preprocess = m.Preprocess
 	e.Tokenizer = TokenizerConfig{Kind: TokenizerInit}
 	e.Data = adoptPixels(e.Data, m)
@@ -52,6 +55,7 @@ func (e Experiment) Disregarded(m checkpoints.Model) []string {
 	const counts = "the initial model's counts"
 	const unlike = "training would see other pictures than the initial model was trained on, and than evaluation"
 	return slices.Concat(
+		e.disregardedBias(m),
 		differs("model.vision.activation", v.Activation, has.Vision.Activation, counts),
 		differs("model.text.activation", t.Activation, has.Text.Activation, counts),
 		differs("model.vision.mean", v.Mean, has.Vision.Mean, counts),
@@ -63,6 +67,18 @@ func (e Experiment) Disregarded(m checkpoints.Model) []string {
 		differs("data.image.alpha", e.Data.Image.Alpha, preprocess.Alpha, unlike),
 		differs("data.image.orient", e.Data.Image.Orient, preprocess.Orient, unlike),
 	)
+}
+
+// disregardedBias is a line about a logit bias that is asked for and comes to nothing.
+func (e Experiment) disregardedBias(m checkpoints.Model) []string {
+	asked, has := e.Model.LogitBiasInit, m.Config.LogitBiasInit
+	switch {
+	case asked == nil || has == nil && e.Loss.Name == loss.SigLIP || has != nil && *has == *asked:
+		return nil
+	case has == nil:
+		return []string{fmt.Sprintf("model.logit_bias_init is %g, the initial model has none: it stays without, as loss.name siglip alone learns one", *asked)}
+	}
+	return []string{fmt.Sprintf("model.logit_bias_init is %g, the initial model began with %g and has learned its own: that counts", *asked, *has)}
 }
 
 // differs is a line about a setting that is asked for and is not what the model has.

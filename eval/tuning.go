@@ -82,7 +82,7 @@ func (t *Tuning) Lines() []string {
 		lines = append(lines, t.describeTaken())
 	}
 	if taken.Alpha == 0 {
-		lines = append(lines, "α = 0 is the initial model: by "+t.Select+" no fine-tuned weights beside it are better by more than the tolerance")
+		lines = append(lines, "α = 0 is the initial model: by "+t.Select+" nothing on the way to the fine-tuned weights is better by more than the tolerance")
 	}
 	return lines
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,13 +30,15 @@ func (s *session) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.teacherDigest != "" {
+		identity[teacherDigest] = s.teacherDigest
+	}
 	rows, batch := s.loader.Rows(), int64(e.Data.Batch)
 	total := e.Train.Length.ToSteps(batch, rows, 0)
-	stop := total
-	if s.options.steps > 0 {
-		stop = s.options.steps
-		total = max(total, stop)
+	if err := s.checkLength(total, rows); err != nil {
+		return err
 	}
+	stop := cmp.Or(s.options.steps, total)
 	t := &train.Trainer{
 		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader, &s.rows, s.head},
 		Rows: rows, Batch: batch, Total: total, Stop: stop, SaveEvery: e.Train.SaveEvery.ToSteps(batch, rows, total),
@@ -64,6 +67,19 @@ func (s *session) assemble(ctx context.Context) error {
 	t.Log = s.logger
 	s.trainer = t
 	s.announce(rows, total, stop)
+	return nil
+}
+
+// checkLength refuses what would give the schedule another length than the recipe's, or than the run began with.
+func (s *session) checkLength(total, rows int64) error {
+	length := s.experiment.Train.Length
+	if s.options.steps > total {
+		return fault.Userf("-steps %d is more than the %d steps of train.length %s, where the schedule ends: to train longer, set train.length", s.options.steps, total, length)
+	}
+	if s.resumed != nil && s.resumed.Total != total {
+		return fault.Userf("%s was to take %d steps in all; train.length %s of %d pairs is %d: have the data changed? Their schedules differ, so use another -dir, or start from the run with -init",
+			s.resumedDir, s.resumed.Total, length, rows, total)
+	}
 	return nil
 }
 
@@ -157,6 +173,9 @@ func (s *session) announce(rows, total, stop int64) {
 	}
 }
 
+// configName is the recipe that a run keeps of itself.
+const configName = "config.yaml"
+
 // writeConfig records the configuration as it is used, every default filled in.
 func (s *session) writeConfig() error {
 	e := s.experiment
@@ -165,7 +184,7 @@ func (s *session) writeConfig() error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(filepath.Join(s.dir, "config.yaml"), content, 0o644)
+	return atomicfile.WriteFile(filepath.Join(s.dir, configName), content, 0o644)
 }
 
 // batches adapts a data.Loader to what the trainer consumes.

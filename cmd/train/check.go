@@ -175,10 +175,11 @@ func (s *session) checkTraps(p probeResult, rows, total int64) {
 	case high == 0 && e.Init != "" && e.Tune.LoRA == nil && lr > fullTuningLR:
 		s.warn("optim.lr %g is high for fine-tuning a whole tower: above %g it tends to forget what it knew", lr, fullTuningLR)
 	}
-	if p.duplicates > 0.05 && e.Loss.Duplicates == loss.DuplicatesIgnore && e.Loss.Name != "" {
+	contrast := !s.stepper.HasHead() // a head compares pictures with classes, however the batch is made
+	if contrast && p.duplicates > 0.05 && e.Loss.Duplicates == loss.DuplicatesIgnore && e.Loss.Name != "" {
 		s.warn("%.0f %% of a batch share a caption with another pair and count as its negatives: set loss.duplicates to positive or mask", 100*p.duplicates)
 	}
-	if batch < 32 {
+	if contrast && batch < 32 {
 		s.warn("data.batch %d gives each pair %d negatives: contrast wants more, 64 at least", batch, batch-1)
 	}
 	if batch > rows {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
 
 	"tandem/checkpoints"
@@ -69,7 +70,19 @@ func (s *session) adopt(ctx context.Context, source string, opts foreign.Options
 		s.progress.Linef("data.cache.fit is %d in place of %d: the initial model takes %d pixels", is, was, adopted.Data.Image.Size)
 	}
 	s.experiment, s.tokenizer = adopted, s.initial.Tokenizer
-	return nil
+	return s.addBias()
+}
+
+// addBias gives the initial model the bias on the logits that loss.name siglip learns, where it has none. It changes no
+// order of answers.
+func (s *session) addBias() error {
+	bias := s.experiment.Model.LogitBiasInit
+	if bias == nil || s.initial.Config.LogitBiasInit != nil {
+		return nil
+	}
+	s.initial.Config.LogitBiasInit = bias
+	_, err := s.initialStore.CreateVariable("/logit_bias", tensors.FromScalar(float32(*bias)))
+	return err
 }
 
 // localModel finds a model that is not on the hub, as every command does, and checks the files of one of tandem's.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,6 +52,9 @@ type ownData struct {
 }
 
 func (o options) openOwn(recipe configs.Experiment, say func(string, ...any)) (ownData, error) {
+	if _, err := os.Stat(o.data); errors.Is(err, fs.ErrNotExist) {
+		return ownData{}, fault.Userf("no such directory of shards: %s", o.data)
+	}
 	if _, err := configs.DirectoryTasks(o.data, ""); err != nil {
 		return ownData{}, fault.Userf("-data %w", err)
 	}
@@ -153,13 +158,13 @@ func (d ownData) evaluation() ([]string, error) {
 		set = append(set, fmt.Sprintf(`eval.select={task: %s, metric: ""}`, strconv.Quote(d.task("val"))))
 		d.say("-data %s: the split val chooses the checkpoint, %s judges it", d.options.data, strings.Join(held, " and "))
 	case d.recipe.Loss.Name == loss.Head:
-		return nil, fault.Userf("-data %s: loss.name head needs a labelled split val to start from, besides one to judge by: make them with data build -holdout val=0.2 -holdout test=0.2, or name a task with -set eval.select.task=TASK", d.options.data)
+		return nil, fault.Userf("-data %s: loss.name head needs a labelled split val to start from, besides one to judge by: make them with go run ./cmd/data build -holdout val=0.2 -holdout test=0.2, or name a task with -set eval.select.task=TASK", d.options.data)
 	default:
 		set = append(set, "eval.select=null", "eval.wise=null")
 		d.say("-data %s has no split val besides one to judge by: eval.select and eval.wise are off, the last checkpoint counts", d.options.data)
 	}
 	if len(held) == 0 && !d.asked("eval.final") {
-		d.say("-data %s has no split to judge by: make one with data build -holdout test=0.2", d.options.data)
+		d.say("-data %s has no split to judge by: make one with go run ./cmd/data build -holdout test=0.2", d.options.data)
 	}
 	tasks := make([]string, len(held))
 	for i, split := range held {

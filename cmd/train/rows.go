@@ -173,7 +173,7 @@ func (s *session) encodeSource(ctx context.Context, enc *embed.Model, store *gml
 	for row, err := range enc.EncodeImageSeq(ctx, imagesOf(ctx, set)) {
 		if err != nil {
 			bar.Fail()
-			return nil, fmt.Errorf("%s, row %d: %w: every picture must be readable to cache its row (find the bad ones with: data verify)", set.Name(), len(rows)/enc.Dim(), err)
+			return nil, fmt.Errorf("%s, row %d: %w: every picture must be readable to cache its row (find the bad ones with: go run ./cmd/data verify)", set.Name(), len(rows)/enc.Dim(), err)
 		}
 		rows = append(rows, row...)
 		bar.Add(1)

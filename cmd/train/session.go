@@ -41,15 +41,16 @@ type session struct {
 	logger    *train.Logger
 	trainer   *train.Trainer
 
-	initial      checkpoints.Model // what training starts from, where the recipe names it
-	initialStore *gml.Store
-	stepper      *train.Stepper
-	rows         rowSources // computed before training
-	head         *classHead // of loss.name head
-	selection    *selection
-	tasks        configs.Opener      // and their data
-	named        []data.SourceConfig // what is trained on, as the recipe says it
-	warnings     []string
+	initial       checkpoints.Model // what training starts from, where the recipe names it
+	initialStore  *gml.Store
+	stepper       *train.Stepper
+	rows          rowSources // computed before training
+	head          *classHead // of loss.name head
+	selection     *selection
+	tasks         configs.Opener      // and their data
+	teacherDigest string              // of loss.distill
+	named         []data.SourceConfig // what is trained on, as the recipe says it
+	warnings      []string
 
 	resumed    *train.State // where to go on, nil for a new run
 	resumedDir string
@@ -69,6 +70,9 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		}
 		s.experiment.Train = s.experiment.Train.On(s.backend.Info.Accelerated())
 		return s.preflight(ctx)
+	}
+	if o.resume && !s.begun() {
+		return fault.Userf("%s holds no run to resume: leave out -resume to begin one, or name the run with -dir", s.dir)
 	}
 	unlock, err := s.claimDir()
 	if err != nil {
@@ -103,6 +107,16 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	return s.report(ctx)
+}
+
+// begun reports whether the directory holds a run, if only one without a checkpoint.
+func (s *session) begun() bool {
+	for _, name := range []string{configName, checkpoints.CheckpointsName} {
+		if _, err := os.Stat(filepath.Join(s.dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // claimDir makes the run directory and locks it against a second training.

@@ -5,12 +5,14 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"tandem/configs"
 	"tandem/data"
 	"tandem/data/prepare"
 	"tandem/internal/progress"
+	"tandem/train"
 )
 
 // TestTasksReadTheirOwnData: tasks on the recipe's data set read that one, whatever is trained on; tasks on a data set
@@ -58,5 +60,21 @@ func TestVocabularyIsOfTheCaptionsTrainedOn(t *testing.T) {
 	}
 	for range captionsOf(t.Context(), []data.SourceConfig{source, source}, &failed) {
 		break
+	}
+}
+
+// TestLengthOfAResumedRun: neither the data nor -steps may give the schedule another length.
+func TestLengthOfAResumedRun(t *testing.T) {
+	for want, s := range map[string]*session{
+		"": {resumed: &train.State{Total: 40}},
+		"run was to take 48 steps in all; train.length 2 epochs of 256 pairs is 40": {resumedDir: "run", resumed: &train.State{Total: 48}},
+		"-steps 41 is more than the 40 steps":                                       {options: options{steps: 41}},
+	} {
+		if err := s.experiment.Train.Length.UnmarshalText([]byte("2 epochs")); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.checkLength(40, 256); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
 	}
 }
