@@ -7,6 +7,7 @@ import (
 	"tandem/eval/metrics"
 	"tandem/eval/record"
 	"tandem/eval/retrieve"
+	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
 
@@ -67,9 +68,14 @@ func (s *Session) retrieve(ctx context.Context, task Task, set Dataset, in *Inpu
 		case e.Rows[i] == nil:
 		case len(example.Captions) == 0:
 			result.Skipped["no caption"]++
+		case task.Match != "" && example.Labels[task.Match] == "":
+			result.Skipped["no match value"]++
 		default:
 			pool.add(example, e.Rows[i], task.Match)
 		}
+	}
+	if n := result.Skipped["no match value"]; n > 0 && len(pool.images) == 0 {
+		return nil, fault.Userf("match: no example has a value in column %q, which says what belongs together; the columns are %s", task.Match, columnNames(e.Examples))
 	}
 	rows, err := s.enc.EncodeTexts(ctx, pool.texts)
 	if err != nil {
