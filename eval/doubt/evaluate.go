@@ -166,10 +166,8 @@ func (r *Result) rules(c Config, validation, test, unknown Answers) error {
 		}
 		return 0
 	})
-	choosing, measuring := everyOther(unknown)
-	if c.FalseAccept == 0 {
-		measuring = unknown
-	}
+	first, second := Divide(c, unknown.Len())
+	choosing, measuring := unknown.Pick(first), unknown.Pick(second)
 	for _, score := range scores {
 		threshold := chooseThreshold(c, score, validation, choosing, r.FittedScale)
 		rule := zeroshot.Rule{Score: score, Threshold: threshold, Scale: r.FittedScale, Goal: c.Goal()}
@@ -189,16 +187,17 @@ func (r *Result) rules(c Config, validation, test, unknown Answers) error {
 	return nil
 }
 
-func everyOther(a Answers) (first, second Answers) {
-	var even, odd []int
-	for i := range a.Len() {
-		if i%2 == 0 {
-			even = append(even, i)
+// Divide says which of n out-of-set examples choose the threshold, every other one where a false-accept rate is the goal,
+// and which measure it.
+func Divide(c Config, n int) (choosing, measuring []int) {
+	for i := range n {
+		if c.FalseAccept > 0 && i%2 == 0 {
+			choosing = append(choosing, i)
 		} else {
-			odd = append(odd, i)
+			measuring = append(measuring, i)
 		}
 	}
-	return a.Pick(even), a.Pick(odd)
+	return choosing, measuring
 }
 
 // chooseThreshold is the confidence that the wanted share of validation examples reaches, or that no more than the wanted
