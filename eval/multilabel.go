@@ -40,6 +40,11 @@ func labelsOf(task Task, e Example) []string {
 		}
 		return []string{value}
 	}
+	return SplitLabels(value)
+}
+
+// SplitLabels lists the classes of one image of several labels: they are separated by a vertical bar.
+func SplitLabels(value string) []string {
 	var list []string
 	for _, name := range strings.Split(value, labelSeparator) {
 		if name = strings.TrimSpace(name); name != "" {
