@@ -118,13 +118,13 @@ func MeanAveragePrecision(scores [][]float64, positive [][]bool, items []int) fl
 }
 
 // MeanAveragePrecisionInterval is MeanAveragePrecision with a bootstrap interval over examples (over clusters of them where
-// clusters is not nil). Scores are sorted once; each draw is a pass over weights.
+// clusters is not nil), widened as Metric.Widened says. Scores are sorted once; each draw is a pass over weights.
 func MeanAveragePrecisionInterval(scores [][]float64, positive [][]bool, clusters []int, seed uint64) Metric {
 	stat := MeanAveragePrecisionOf(scores, positive)
 	if stat == nil {
 		return Metric{N: len(scores)}
 	}
-	return Bootstrap(len(scores), clusters, seed, stat)
+	return Bootstrap(len(scores), clusters, seed, stat).Widened()
 }
 
 // MeanAveragePrecisionOf is MeanAveragePrecision as a function of the examples drawn, for many draws; nil where no example
