@@ -26,7 +26,7 @@ const verifyUsage = `usage: eval verify [-ckpt DIR] REPORT
 
 Runs a report's tasks again, with the checkpoint, backend and seed that its manifest names and without cached embeddings,
 and compares: byte by byte, and where bytes differ value by value, each by its path in report.json. Exits with 1 if
-anything differs.
+anything differs. Where the report's backend cannot be had, name another with -backend and allow a -tolerance.
 `
 
 // runVerify evaluates again what a report says, and compares.
@@ -97,6 +97,9 @@ func again(ctx context.Context, c *common, old *eval.Report, stderr io.Writer) (
 func (v *verification) agree(old, fresh *eval.Report, stdout io.Writer) error {
 	if old.Manifest.Model != fresh.Manifest.Model {
 		fmt.Fprintf(stdout, "the model is another one: %.12s, the report's was %.12s\n", fresh.Manifest.Model, old.Manifest.Model)
+	}
+	if was := old.Manifest.Backend; was != "" && was != "auto" && was != fresh.Manifest.Backend {
+		fmt.Fprintf(stdout, "the backend is %s, the report's was %s\n", fresh.Manifest.Backend, was)
 	}
 	for _, k := range slices.Sorted(maps.Keys(old.Manifest.Versions)) {
 		if now, was := fresh.Manifest.Versions[k], old.Manifest.Versions[k]; now != was {
