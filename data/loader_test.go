@@ -432,6 +432,9 @@ func TestCaptionProbabilities(t *testing.T) {
 	if share := float64(alt) / float64(even); share < 0.70 || share > 0.80 {
 		t.Errorf("alt text in %.2f of the rows that have it, want about 0.75", share)
 	}
+	if bad := l.Stats().BadRows; bad != 0 {
+		t.Errorf("%d rows were unusable: an empty text was drawn", bad)
+	}
 	if plain == 0 || plain == even {
 		t.Errorf("one of several captions is never drawn: %d of 4000 are the first", plain)
 	}
