@@ -34,8 +34,40 @@ func TaskNames() []string {
 }
 
 // Tasks finds tasks by the name of an embedded file, the path of a YAML file, or a directory of labelled shards. A name
-// with a slash picks one task of a suite: "emoji/group".
+// with a slash picks one task of a suite: "emoji/group"; of a file or a directory, FILE#NAME does.
 func Tasks(ref string) ([]eval.Task, error) {
+	location, name := splitRef(ref)
+	tasks, err := allTasks(location)
+	if err != nil || name == "" {
+		return tasks, err
+	}
+	return pick(tasks, location, name)
+}
+
+// splitRef takes the task's name off FILE#NAME.
+func splitRef(ref string) (location, name string) {
+	if _, err := os.Stat(ref); err == nil {
+		return ref, ""
+	}
+	if at := strings.LastIndexByte(ref, '#'); at > 0 {
+		return ref[:at], ref[at+1:]
+	}
+	return ref, ""
+}
+
+// pick finds one task by its name.
+func pick(tasks []eval.Task, location, name string) ([]eval.Task, error) {
+	var names []string
+	for _, t := range tasks {
+		if t.Name == name {
+			return []eval.Task{t}, nil
+		}
+		names = append(names, t.Name)
+	}
+	return nil, fault.Userf("%s has no task %q: it has %s", location, name, strings.Join(names, ", "))
+}
+
+func allTasks(ref string) ([]eval.Task, error) {
 	if info, err := os.Stat(ref); err == nil && info.IsDir() {
 		return DirectoryTasks(ref, "")
 	}
@@ -55,14 +87,7 @@ func Tasks(ref string) ([]eval.Task, error) {
 	if err != nil || ref == suite {
 		return tasks, err
 	}
-	var names []string
-	for _, t := range tasks {
-		if t.Name == ref {
-			return []eval.Task{t}, nil
-		}
-		names = append(names, t.Name)
-	}
-	return nil, fault.Userf("suite %s has no task %q: it has %s", suite, ref, strings.Join(names, ", "))
+	return pick(tasks, "suite "+suite, ref)
 }
 
 func parseTasks(name string, content []byte) ([]eval.Task, error) {

@@ -1,7 +1,6 @@
 package eval
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"tandem/eval/probe"
 	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
@@ -124,17 +122,22 @@ func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inpu
 // other opens and encodes a subset that a task names beside its own examples.
 func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subset) (*Embedded, error) {
 	subset = task.within(subset)
-	set := own
-	if subset.Data != task.Data || subset.Split != task.Split {
-		if s.o.Open == nil {
-			return nil, fmt.Errorf("split %q of %s cannot be opened here", subset.Split, subset.Data)
-		}
-		var err error
-		if set, err = s.o.Open(ctx, subset.Data, subset.Split); err != nil {
-			return nil, err
-		}
+	set, err := s.open(ctx, task, own, subset)
+	if err != nil {
+		return nil, err
 	}
 	return s.embed(ctx, filter(set, subset))
+}
+
+// open finds the set that a subset is of: the task's own, or another.
+func (s *Session) open(ctx context.Context, task Task, own Dataset, subset Subset) (Dataset, error) {
+	if subset.Data == task.Data && subset.Split == task.Split {
+		return own, nil
+	}
+	if s.o.Open == nil {
+		return nil, fmt.Errorf("split %q of %s cannot be opened here", subset.Split, subset.Data)
+	}
+	return s.o.Open(ctx, subset.Data, subset.Split)
 }
 
 // classifier encodes a task's classes, once for all tasks with the same classes and templates.
@@ -209,51 +212,4 @@ func hashOf(parts ...any) string {
 		fmt.Fprintf(h, "%q\n", fmt.Sprintf("%+q", p))
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// Labelled encodes a classification task's own examples and a training subset (of the task's data unless it says
-// otherwise) as labelled rows, and the task's classes as a zero-shot classifier. Examples without a class are left out.
-func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training Subset) (train, test probe.Set, c *zeroshot.Classifier, err error) {
-	own, err := s.embed(ctx, filter(set, task.subset()))
-	if err != nil {
-		return train, test, nil, err
-	}
-	training.Data = cmp.Or(training.Data, task.Data)
-	if !training.filters() {
-		training.Where, training.Only, training.Except = task.Where, task.Only, task.Except
-	}
-	other, err := s.other(ctx, task, set, training)
-	if err != nil {
-		return train, test, nil, err
-	}
-	classes, err := classesOf(task, other)
-	if err != nil {
-		return train, test, nil, err
-	}
-	if c, err = s.classifier(ctx, classes, task.Templates); err != nil {
-		return train, test, nil, err
-	}
-	train, test = probeSetOf(task, classes, other), probeSetOf(task, classes, own)
-	for _, side := range []probe.Set{train, test} {
-		if side.Len() == 0 {
-			return train, test, nil, fault.Userf("no example of split %q or %q has a class in column %q", training.Split, task.Split, task.Label)
-		}
-	}
-	return train, test, c, nil
-}
-
-// probeSetOf are the examples that have a class, as rows.
-func probeSetOf(task Task, classes []Class, e *Embedded) probe.Set {
-	index := map[string]int{}
-	out := probe.Set{}
-	for i, class := range classes {
-		index[class.Name] = i
-		out.Classes = append(out.Classes, class.Name)
-	}
-	for i, example := range e.Examples {
-		if class, ok := index[example.Labels[task.Label]]; ok && e.Rows[i] != nil {
-			out.Rows, out.Labels = append(out.Rows, e.Rows[i]), append(out.Labels, class)
-		}
-	}
-	return out
 }
