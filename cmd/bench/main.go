@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		return fault.ExitOK
 	}
 	if err != nil {
-		return fault.ExitUsage
+		return fault.Report(stderr, "bench", err, false)
 	}
 	if o.peers {
 		err = compare(ctx, o, stdout, stderr)
@@ -83,7 +83,6 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	flags.StringVar(&o.config, "config", "S", "S, B32, B16, L14, or a built-in `model`")
 	flags.IntVar(&o.batch, "batch", 0, "pairs a step (default the configuration's: 128 for S, 16 for B32)")
 	flags.IntVar(&o.steps, "steps", 10, "measured `steps`")
@@ -111,14 +110,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		fmt.Fprintf(stderr, "usage: bench [flags]\n\nMeasures training steps or encoding on random data. Try: bench -config S\n\n")
 		flags.PrintDefaults()
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := fault.ParseFlags(flags, args, stderr); err != nil {
 		return o, err
 	}
-	if err := o.complete(flags.Args()); err != nil {
-		fmt.Fprintf(stderr, "bench: %s\n", err)
-		return o, err
-	}
-	return o, nil
+	return o, fault.User(o.complete(flags.Args()))
 }
 
 // complete checks the options and fills in the model.

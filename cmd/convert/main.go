@@ -46,7 +46,6 @@ type flags struct {
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	var f flags
 	set := flag.NewFlagSet("convert", flag.ContinueOnError)
-	set.SetOutput(stderr)
 	set.Usage = func() { fmt.Fprint(stderr, usage); set.PrintDefaults() }
 	set.StringVar(&f.from, "from", "auto", "format of SRC: auto, open_clip, hf, openai or tandem")
 	set.StringVar(&f.to, "to", "", "format of DST: open_clip, hf or tandem")
@@ -56,17 +55,30 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	set.StringVar(&f.merge, "merge", "", "merge the low-rank adapters in `DIR` (adapter_config.json, adapter_model.safetensors) into the weights")
 	set.BoolVar(&f.offline, "offline", false, "take hf:// models from the cache only")
 	set.BoolVar(&f.verbose, "v", false, "print stack traces of errors")
-	if err := set.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return fault.ExitOK
-		}
-		return fault.ExitUsage
+	if err := fault.ParseFlags(set, args, stderr); errors.Is(err, flag.ErrHelp) {
+		return fault.ExitOK
+	} else if err != nil {
+		return fault.Report(stderr, "convert", err, false)
 	}
-	if want := 2; set.NArg() != want && !(set.NArg() == 1 && f.to == "") || set.NArg() == want && f.to == "" {
-		set.Usage()
-		return fault.ExitUsage
+	if err := checkArguments(set.NArg(), f.to); err != nil {
+		return fault.Report(stderr, "convert", err, false)
 	}
 	return fault.Report(stderr, "convert", convert(ctx, f, set.Arg(0), set.Arg(1), stdout, stderr), f.verbose)
+}
+
+// checkArguments wants SRC, and DST where there is a format for it.
+func checkArguments(n int, to string) error {
+	switch {
+	case n == 0:
+		return fault.Userf("name a model: convert SRC says what it is, convert -to FORMAT SRC DST converts it")
+	case n > 2:
+		return fault.Userf("%d arguments where SRC and DST are two: flags stand before them", n)
+	case n == 2 && to == "":
+		return fault.Userf("say with -to what DST is to be: open_clip, hf or tandem")
+	case n == 1 && to != "":
+		return fault.Userf("-to %s needs a new directory DST after SRC", to)
+	}
+	return nil
 }
 
 var formats = map[string]foreign.Format{

@@ -210,7 +210,7 @@ func TestInterrupted(t *testing.T) {
 	for _, to := range []string{"tandem", "hf"} {
 		dir := t.TempDir()
 		code := run(ctx, []string{"-to", to, filepath.Join(models, "vit_gelu"), filepath.Join(dir, "out")}, nil, io.Discard, io.Discard)
-		if left, err := os.ReadDir(dir); code != fault.ExitFailure || err != nil || len(left) > 0 {
+		if left, err := os.ReadDir(dir); code != fault.ExitInterrupted || err != nil || len(left) > 0 {
 			t.Errorf("to %s: exit code %d, left %v (%v)", to, code, left, err)
 		}
 	}
@@ -235,9 +235,9 @@ func TestMistakes(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "usage: convert"},
-		{[]string{"-to", "hf", vit}, "usage: convert"},
-		{[]string{vit, fresh}, "usage: convert"},
+		{nil, "name a model"},
+		{[]string{"-to", "hf", vit}, "needs a new directory DST"},
+		{[]string{vit, fresh}, "say with -to"},
 		{[]string{"-nonsense"}, "flag provided but not defined"},
 		{[]string{"-to", "onnx", vit, fresh}, "-to onnx is not known"},
 		{[]string{"-to", "openai", vit, fresh}, "-to openai is not known"},

@@ -86,9 +86,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if errors.Is(err, flag.ErrHelp) {
 		return fault.ExitOK
 	}
-	if errors.Is(err, context.Canceled) {
-		fmt.Fprintf(stderr, "data %s: interrupted\n", c.name)
-	}
 	return fault.Report(stderr, "data "+c.name, err, *e.verbose)
 }
 
@@ -112,11 +109,8 @@ func usage(w io.Writer) {
 func (e *env) parse(args []string, least, most int) ([]string, error) {
 	var positional []string
 	for {
-		if err := e.flags.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
-			}
-			return nil, fault.User(err)
+		if err := fault.ParseFlags(e.flags, args, e.stderr); err != nil {
+			return nil, err
 		}
 		if e.flags.NArg() == 0 {
 			break

@@ -83,26 +83,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if errors.Is(err, flag.ErrHelp) {
 		return fault.ExitOK
 	}
-	if errors.Is(err, errFlags) {
-		return fault.ExitUsage // flag printed it
-	}
 	return fault.Report(stderr, "eval", err, c.verbose)
 }
 
-// errFlags marks an error that the flag package has printed already.
-var errFlags = errors.New("bad flags")
-
 func parse(flags *flag.FlagSet, args []string, stderr io.Writer, usage string) error {
-	flags.SetOutput(stderr)
 	flags.Usage = func() {
 		fmt.Fprintln(stderr, usage)
 		flags.PrintDefaults()
 	}
-	err := flags.Parse(args)
-	if err == nil || errors.Is(err, flag.ErrHelp) {
-		return err
-	}
-	return errFlags
+	return fault.ParseFlags(flags, args, stderr)
 }
 
 // list collects a repeatable flag.

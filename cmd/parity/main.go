@@ -36,21 +36,18 @@ type flags struct {
 func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	var f flags
 	set := flag.NewFlagSet("parity", flag.ContinueOnError)
-	set.SetOutput(stderr)
 	set.Usage = func() { fmt.Fprint(stderr, usage); set.PrintDefaults() }
 	set.StringVar(&f.backend.Name, "backend", backend.Auto, "where graphs run: "+strings.Join(backend.Names(), ", "))
 	set.BoolVar(&f.backend.Offline, "offline", false, "download no plugin")
 	set.BoolVar(&f.quiet, "q", false, "of the checks that pass, print only the one of each kind that is nearest to its tolerance")
 	set.BoolVar(&f.verbose, "v", false, "print stack traces of errors")
-	if err := set.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return fault.ExitOK
-		}
-		return fault.ExitUsage
+	if err := fault.ParseFlags(set, args, stderr); errors.Is(err, flag.ErrHelp) {
+		return fault.ExitOK
+	} else if err != nil {
+		return fault.Report(stderr, "parity", err, false)
 	}
 	if set.NArg() == 0 {
-		set.Usage()
-		return fault.ExitUsage
+		return fault.Report(stderr, "parity", fault.Userf("name at least one directory of golden files; parity -h says what it holds"), false)
 	}
 	f.backend.Progress = progress.New(stderr)
 	return fault.Report(stderr, "parity", compareAll(ctx, set.Args(), f, stdout), f.verbose)

@@ -185,7 +185,7 @@ func TestUsage(t *testing.T) {
 		code int
 		want string
 	}{
-		{nil, fault.ExitUsage, "usage: parity"},
+		{nil, fault.ExitUsage, "name at least one directory"},
 		{[]string{"-nonsense"}, fault.ExitUsage, "flag provided but not defined"},
 		{[]string{"-h"}, fault.ExitOK, "usage: parity"},
 		{[]string{"-backend", "cuda", models}, fault.ExitUsage, `backend "cuda" is not known`},

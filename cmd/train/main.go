@@ -26,9 +26,6 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// exitInterrupted is what shells report for a program that SIGINT ended.
-const exitInterrupted = 130
-
 // options are the command line.
 type options struct {
 	config    string
@@ -58,12 +55,12 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		return fault.ExitOK
 	}
 	if err != nil {
-		return fault.ExitUsage // flag printed it
+		return fault.Report(stderr, "train", err, false)
 	}
 	err = execute(ctx, o, stdout, progress.New(stderr))
 	if errors.Is(err, train.ErrInterrupted) {
 		fmt.Fprintf(stderr, "train: interrupted; everything so far is saved. Go on with: %s\n", resumeCommand(o))
-		return exitInterrupted
+		return fault.ExitInterrupted
 	}
 	return fault.Report(stderr, "train", err, o.verbose)
 }
@@ -71,7 +68,6 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("train", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	flags.StringVar(&o.config, "config", "", "recipe: one of "+strings.Join(configs.Names(), ", ")+", or a YAML `file`")
 	flags.StringVar(&o.init, "init", "", "start from this `model`: a directory of any format, a run, or hf://org/name")
 	flags.StringVar(&o.data, "data", "", "train on the shards in this `directory` (data build makes them) and judge by their held-out splits, whatever the recipe's data")
@@ -89,14 +85,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		fmt.Fprintf(stderr, "usage: train -config NAME|FILE [flags]\n\nTrains a CLIP. Try: train -config shapes\n\n")
 		flags.PrintDefaults()
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := fault.ParseFlags(flags, args, stderr); err != nil {
 		return o, err
 	}
-	if err := check(o, flags.Args()); err != nil {
-		fmt.Fprintf(stderr, "train: %s\n", err)
-		return o, err
-	}
-	return o, nil
+	return o, fault.User(check(o, flags.Args()))
 }
 
 func check(o options, rest []string) error {

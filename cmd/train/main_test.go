@@ -23,6 +23,7 @@ import (
 
 	"tandem/data/prepare"
 	"tandem/internal/atomicfile"
+	"tandem/internal/fault"
 )
 
 func TestMain(m *testing.M) {
@@ -309,8 +310,8 @@ func TestInterruptSaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := cmd.Wait()
-	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted {
-		t.Fatalf("ended with %v, want exit status %d\n%s", err, exitInterrupted, &printed)
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != fault.ExitInterrupted {
+		t.Fatalf("ended with %v, want exit status %d\n%s", err, fault.ExitInterrupted, &printed)
 	}
 	if want := "Go on with: train -config"; !strings.Contains(printed.String(), want) {
 		t.Errorf("nothing about %q in\n%s", want, &printed)

@@ -12,9 +12,10 @@ import (
 
 // Exit codes of every command.
 const (
-	ExitOK      = 0
-	ExitFailure = 1 // something failed that the user did not cause: a full disk, a lost connection
-	ExitUsage   = 2 // the user's mistake: an unknown key, a missing file, a batch larger than the data set
+	ExitOK          = 0
+	ExitFailure     = 1   // something failed that the user did not cause: a full disk, a lost connection
+	ExitUsage       = 2   // the user's mistake: an unknown key, a missing file, a batch larger than the data set
+	ExitInterrupted = 130 // what shells report for a program that SIGINT ended
 )
 
 // userError marks an error as the user's mistake.
@@ -49,19 +50,21 @@ func Code(err error) int {
 		return ExitOK
 	case IsUser(err):
 		return ExitUsage
+	case errors.Is(err, context.Canceled):
+		return ExitInterrupted
 	default:
 		return ExitFailure
 	}
 }
 
 // Report prints err on w as one line headed by the command's name, or with everything it knows (stack traces of
-// GoMLX's errors, for example) when verbose, and returns the exit code. A cancelled context is not worth a line.
+// GoMLX's errors, for example) when verbose, and returns the exit code. A cancelled context is the user's interruption.
 func Report(w io.Writer, command string, err error, verbose bool) int {
 	switch {
 	case err == nil:
 		return ExitOK
 	case errors.Is(err, context.Canceled):
-		return ExitFailure
+		fmt.Fprintf(w, "%s: interrupted\n", command)
 	case verbose:
 		fmt.Fprintf(w, "%s: %+v\n", command, unwrapUser(err))
 	default:

@@ -21,7 +21,7 @@ func TestReport(t *testing.T) {
 		{"wrapped user", fmt.Errorf("load: %w", Userf("no such file")), 2, "train: load: no such file\n"},
 		{"user wraps", User(errors.New("x")), 2, "train: x\n"},
 		{"lines folded", errors.New("a\n  b\n"), 1, "train: a b\n"},
-		{"cancelled", fmt.Errorf("stop: %w", context.Canceled), 1, ""},
+		{"cancelled", fmt.Errorf("stop: %w", context.Canceled), 130, "train: interrupted\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
