@@ -173,6 +173,7 @@ func (a *answers) keep(set string, example Example, label, skipped string) bool 
 
 // compute fills similarities, rankings and records from rows.
 func (a *answers) compute(rows [][]float32) {
+	a.Clusters = clustersOf(a.task.Cluster, a.examples)
 	k := len(a.classifier.Classes)
 	flat := make([]float32, len(rows)*k)
 	a.Similarities, a.tops = make([][]float32, len(rows)), make([][]int, len(rows))
@@ -219,9 +220,6 @@ func (a *answers) record(i int) {
 		}
 	}
 }
-
-// clusters numbers the examples' clusters, nil where the task names no column.
-func (a *answers) clusters() []int { return clustersOf(a.task.Cluster, a.examples) }
 
 // clustersOf numbers the values of a column; examples without one stand alone.
 func clustersOf(column string, examples []Example) []int {
@@ -274,29 +272,50 @@ func (a *answers) result() *ClassificationResult {
 		}
 	}
 	chance := 1 / float64(k)
-	r.Metrics = map[string]Metric{Acc1: shareOf(hits1, a.clusters(), chance), MeanPerClassRecall: meanRecall(r.PerClass, chance)}
+	r.Metrics = map[string]Metric{Acc1: shareOf(hits1, a.Clusters, chance), MeanPerClassRecall: meanRecall(r.PerClass, chance)}
+	if r.Metrics[Acc1].Clusters > 0 {
+		r.Metrics[MeanPerClassRecall] = a.clusteredRecall(hits1, chance)
+	}
 	if k > topAnswers {
-		r.Metrics[Acc5] = shareOf(hits5, a.clusters(), topAnswers*chance)
+		r.Metrics[Acc5] = shareOf(hits5, a.Clusters, topAnswers*chance)
 	}
 	return r
 }
 
-// shareOf is the share of ones, with Wilson's interval, or a bootstrap over clusters where there are any.
+// shareOf is the share of ones with a level of guessing.
 func shareOf(hits []float64, clusters []int, chance float64) Metric {
-	if clusters != nil {
-		m := metrics.Mean(hits, clusters, 0)
-		m.Chance = &chance
-		return m
-	}
-	n := 0
-	for _, h := range hits {
-		n += int(h)
-	}
-	return Share(n, len(hits), chance)
+	m := metrics.Rate(hits, clusters, 0)
+	m.Chance = &chance
+	return m
 }
 
 // z95 is the standard normal's 97.5 % quantile.
 const z95 = 1.959963984540054
+
+// clusteredRecall is the mean recall over the classes that occur with a bootstrap interval over clusters of examples. A
+// class of which a draw has no example does not count in it.
+func (a *answers) clusteredRecall(hits []float64, chance float64) Metric {
+	classes := len(a.classifier.Classes)
+	counts, right := make([]float64, classes), make([]float64, classes)
+	m := metrics.Bootstrap(a.Len(), a.Clusters, 0, func(items []int) float64 {
+		clear(counts)
+		clear(right)
+		for _, i := range items {
+			counts[a.Truth[i]]++
+			right[a.Truth[i]] += hits[i]
+		}
+		sum, present := 0.0, 0.0
+		for c, n := range counts {
+			if n > 0 {
+				sum += right[c] / n
+				present++
+			}
+		}
+		return sum / present
+	}).Widened()
+	m.Chance = &chance
+	return m
+}
 
 // meanRecall is the mean over the classes that occur; its interval treats the classes' recalls as independent.
 func meanRecall(classes []ClassResult, chance float64) Metric {
@@ -325,7 +344,7 @@ func meanRecall(classes []ClassResult, chance float64) Metric {
 
 // bias fills in gaps between groups and counterfactual pairs.
 func (a *answers) bias(r *ClassificationResult, seed uint64) {
-	correct, clusters := a.Correct(), a.clusters()
+	correct, clusters := a.Correct(), a.Clusters
 	for _, column := range a.task.Groups {
 		list := make([]bias.Answer, a.Len())
 		for i, e := range a.examples {

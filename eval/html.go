@@ -47,6 +47,8 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		"style":       func() template.CSS { return PageStyle },
 		"reliability": reliability,
 		"risk":        risk,
+		"gapRange":    gapRange,
+		"gapVerdict":  gapVerdict,
 		"anchor":      func(r Result) string { return "task-" + anchor.ReplaceAllString(r.Task.Name, "-") },
 	}).Parse(reportHTML)
 	if err != nil {

@@ -123,7 +123,7 @@ func (in peersInput) rank(t *testing.T, got map[string]float64, a *answers) {
 		strangers[i] = zeroshot.Confidence(zeroshot.BySimilarity, sims, 1)
 	}
 	known := a.Confidences(zeroshot.BySimilarity, 1)
-	d := metrics.Detect(known, strangers, 1)
+	d := metrics.Detect(metrics.Scores{Values: known}, metrics.Scores{Values: strangers}, 1)
 	got["auroc"], got["aupr"], got["fpr95"] = d.AUROC.Value, d.AUPR.Value, d.FPR95.Value
 	all, is := slices.Concat(known, strangers), make([]bool, len(known)+len(strangers))
 	for i := range known {

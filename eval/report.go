@@ -77,11 +77,21 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, result := range r.Results {
 		name := result.Describe()
 		for _, m := range append(result.Ordered(), result.doubtMetrics()...) {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s – %s\t%s\t%d\t\n", name, m.Title, m.Show(m.Value), m.bare(m.Low), m.bare(m.High), m.ShowChance(), m.N)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t\n", name, m.Title, m.Show(m.Value), m.Range(), m.ShowChance(), m.N)
 			name = ""
 		}
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, result := range r.Results {
+		for _, warning := range result.Warnings {
+			if _, err := fmt.Fprintf(w, "%s: %s\n", result.Task.Name, warning); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Describe is the task's name with the number of answers.
@@ -114,8 +124,11 @@ func (m NamedMetric) bare(x float64) string {
 	return fmt.Sprintf("%.1f", 100*x)
 }
 
-// Show shows a value of the metric.
+// Show shows a value of the metric, "–" where nothing was measured.
 func (m NamedMetric) Show(x float64) string {
+	if m.N == 0 {
+		return "–"
+	}
 	if m.Plain {
 		return m.bare(x)
 	}
@@ -131,7 +144,12 @@ func (m NamedMetric) ShowChance() string {
 }
 
 // Range shows the interval.
-func (m NamedMetric) Range() string { return m.bare(m.Low) + " – " + m.bare(m.High) }
+func (m NamedMetric) Range() string {
+	if m.N == 0 {
+		return "–"
+	}
+	return m.bare(m.Low) + " – " + m.bare(m.High)
+}
 
 // Ordered lists the metrics in the order they are shown.
 func (r Result) Ordered() []NamedMetric {
@@ -160,7 +178,8 @@ func (r Result) doubtMetrics() []NamedMetric {
 	d := r.Classification.Doubt
 	chosen := d.Rules[0]
 	list := []NamedMetric{
-		{"ece", "calibration error", false, d.ECE}, {"ece_fitted", "  at the fitted scale", false, d.ECEFitted},
+		{"ece", "calibration error", false, d.ECE}, {"ece_honest", "  an honest model's", false, d.ECEHonest.Metric(d.TestN)},
+		{"ece_fitted", "calibration error, fitted scale", false, d.ECEFitted}, {"ece_fitted_honest", "  an honest model's", false, d.ECEFittedHonest.Metric(d.TestN)},
 		{"coverage", "answered (" + chosen.Score + ", " + chosen.Goal + ")", false, chosen.Coverage},
 		{"accuracy_answered", "  accuracy of these", false, chosen.Accuracy},
 	}

@@ -50,12 +50,15 @@ var retrievalMetrics = []string{"_R@1", "_R@5", "_R@10", "_mAP@10", "_median_ran
 // retrieve searches both ways over a captioned set. Images and texts belong together if they share a key: the value of
 // the metadata column match, or, where match is empty, the example itself. A text that several examples carry is one
 // candidate that belongs to all their keys. R@k is the share of queries with a relevant candidate among the first k;
-// of equally similar candidates the irrelevant ones count as ahead. Intervals are by bootstrap over images: the texts of
-// one image are drawn together.
+// of equally similar candidates the irrelevant ones count as ahead. The texts of one image are a cluster, and with the
+// task's column those of the images that share its value.
 func (s *Session) retrieve(ctx context.Context, task Task, set Dataset, in *Inputs) (*RetrievalResult, error) {
 	set = filter(set, task.subset())
 	e, err := s.embed(ctx, set)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkCluster(task, e.Examples); err != nil {
 		return nil, err
 	}
 	in.saw(e)
@@ -97,12 +100,12 @@ func (s *Session) retrieve(ctx context.Context, task Task, set Dataset, in *Inpu
 // add fills in the metrics of one direction.
 func (r *RetrievalResult) add(direction string, ranks *retrieve.Ranks, clusters []int, seed uint64) {
 	for i, k := range cutoffs {
-		m := metrics.Mean(ranks.RecallAt(k), clusters, seed)
+		m := metrics.Rate(ranks.RecallAt(k), clusters, seed)
 		chance := ranks.ChanceAt(k)
 		m.Chance = &chance
 		r.Metrics[direction+retrievalMetrics[i]] = m
 	}
-	r.Metrics[direction+"_mAP@10"] = metrics.Mean(ranks.AveragePrecisionAt(10), clusters, seed)
+	r.Metrics[direction+"_mAP@10"] = metrics.Rate(ranks.AveragePrecisionAt(10), clusters, seed)
 	r.Metrics[direction+"_median_rank"] = retrieve.MedianRank(ranks.FirstRanks(), clusters, seed)
 }
 

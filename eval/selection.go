@@ -6,7 +6,6 @@ import (
 	"iter"
 
 	"tandem/data/shapes"
-	"tandem/eval/metrics"
 	"tandem/eval/record"
 	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
@@ -52,6 +51,9 @@ func (s *Session) selection(ctx context.Context, task Task, set Dataset, in *Inp
 	}
 	e, err := s.embed(ctx, set)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkCluster(task, e.Examples); err != nil {
 		return nil, err
 	}
 	in.saw(e)
@@ -162,7 +164,7 @@ func (s *Session) encodeDistinct(ctx context.Context, texts []string) ([][]float
 }
 
 // pairs scores examples two by two: text score, each image finds its caption; image score, each caption its image; group
-// score, both.
+// score, both. A pair is in the cluster of its first example.
 func (s *Session) pairs(ctx context.Context, task Task, e *Embedded) (*SelectionResult, error) {
 	r := &SelectionResult{Skipped: e.Skipped()}
 	index := map[string]int{}
@@ -195,31 +197,35 @@ func (s *Session) pairs(ctx context.Context, task Task, e *Embedded) (*Selection
 	if err != nil {
 		return nil, err
 	}
-	hits, n := map[string]int{}, 0
+	hits := map[string][]float64{}
+	var first []Example // of each pair
 	for _, set := range sets {
 		if len(set) != 2 {
 			r.Skipped[fmt.Sprintf("%d examples of a pair", len(set))] += len(set)
 			continue
 		}
-		n++
+		first = append(first, e.Examples[set[0]])
 		text, image := scorePair(e.Rows[set[0]], e.Rows[set[1]], rows[set[0]], rows[set[1]])
-		rec := record.Record{Set: "test", ID: e.Examples[set[0]].ID, Label: texts[set[0]], Known: true, Correct: text && image, Metadata: e.Examples[set[0]].Labels}
+		rec := record.Record{Set: "test", ID: e.Examples[set[0]].ID, Label: texts[set[0]], Known: true, Correct: text && image,
+			Metadata: e.Examples[set[0]].Labels, Cluster: e.Examples[set[0]].Labels[task.Cluster]}
 		for name, hit := range map[string]bool{TextScore: text, ImageScore: image, GroupScore: text && image} {
+			score := 0.0
 			if hit {
-				hits[name]++
+				score = 1
 			}
+			hits[name] = append(hits[name], score)
 		}
 		if text && image {
 			rec.Score = 1
 		}
 		r.Records = append(r.Records, rec)
 	}
-	if n == 0 {
+	if len(first) == 0 {
 		return nil, fault.Userf("no two examples share a value of column %q", task.Pairs)
 	}
 	r.Metrics = map[string]Metric{}
 	for name, chance := range map[string]float64{TextScore: 1.0 / 4, ImageScore: 1.0 / 4, GroupScore: 1.0 / 6} {
-		r.Metrics[name] = metrics.Share(hits[name], n, chance)
+		r.Metrics[name] = shareOf(hits[name], clustersOf(task.Cluster, first), chance)
 	}
 	return r, nil
 }

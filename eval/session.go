@@ -79,6 +79,7 @@ func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, erro
 	if err != nil {
 		return Result{}, fmt.Errorf("task %s: %w", task.Name, err)
 	}
+	result.Warnings = result.warnings()
 	return result, nil
 }
 
@@ -103,10 +104,30 @@ func (s *Session) embed(ctx context.Context, set Dataset) (*Embedded, error) {
 	return e, nil
 }
 
+// checkCluster refuses a column that no example has: nobody wants clusters of one.
+func checkCluster(task Task, examples []Example) error {
+	columns := map[string]bool{}
+	for _, e := range examples {
+		if task.Cluster == "" || e.Labels[task.Cluster] != "" {
+			return nil
+		}
+		for column := range e.Labels {
+			columns[column] = true
+		}
+	}
+	if len(examples) == 0 {
+		return nil
+	}
+	return fault.Userf("cluster: no example has a value in column %q: the columns are %s", task.Cluster, cmp.Or(strings.Join(sortedKeys(columns), ", "), "none"))
+}
+
 // labelled encodes a task's examples and its classes, and notes both in what the result was measured on.
 func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inputs) (*Embedded, *zeroshot.Classifier, error) {
 	e, err := s.embed(ctx, filter(set, task.subset()))
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkCluster(task, e.Examples); err != nil {
 		return nil, nil, err
 	}
 	classes, err := classesOf(task, e)

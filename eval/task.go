@@ -160,6 +160,7 @@ func (t Task) validateParts() error {
 type Result struct {
 	Task           Task                  `json:"task"`
 	Inputs         Inputs                `json:"inputs"`
+	Warnings       []string              `json:"warnings,omitempty"` // what the numbers do not bear out by themselves
 	Classification *ClassificationResult `json:"classification,omitempty"`
 	MultiLabel     *MultiLabelResult     `json:"multilabel,omitempty"`
 	Retrieval      *RetrievalResult      `json:"retrieval,omitempty"`

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
+	"tandem/eval/bias"
+	"tandem/eval/doubt"
 	"tandem/eval/record"
 )
 
@@ -39,13 +42,27 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 			name = ""
 		}
 	}
+	if r.measuresDoubt() {
+		fmt.Fprintf(&b, "\n%s\n", honestWords)
+	}
 	for _, result := range r.Results {
+		for _, warning := range result.Warnings {
+			fmt.Fprintf(&b, "\nNote on %s: %s.\n", cellText(result.Task.Name), warning)
+		}
 		if line := result.SkippedLine(); line != "" {
 			fmt.Fprintf(&b, "\nLeft out of %s: %s.\n", cellText(result.Task.Name), line)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// honestWords say how to read a calibration error.
+const honestWords = "A calibration error is not 0 on a limited number of examples, whatever the model: beside it stands what an honest model, " +
+	"right as often as it says, shows with the same confidences (mean, and the range of 95 % of the draws). Only an error beyond that range speaks against the model."
+
+func (r *Report) measuresDoubt() bool {
+	return slices.ContainsFunc(r.Results, func(r Result) bool { return r.Classification != nil && r.Classification.Doubt != nil })
 }
 
 // cellText keeps a name from breaking a table.
@@ -135,8 +152,8 @@ func (r Result) biasWords(b *strings.Builder, tested map[string]bool) {
 				fmt.Fprintf(b, "Column `%s`: fewer than two groups have %d examples or more, too few to compare.\n", g.Column, 10)
 				continue
 			}
-			fmt.Fprintf(b, "Column `%s`, %d groups: right answers are rarest for **%s** and most frequent for **%s**. The gap is %.1f points (95 %% interval %.1f to %.1f). %s\n",
-				g.Column, len(g.Groups), g.Worst, g.Best, 100*g.Gap.Value, 100*g.Gap.Low, 100*g.Gap.High, gapVerdict(g.Gap))
+			fmt.Fprintf(b, "Column `%s`, %d groups: right answers are rarest for **%s** and most frequent for **%s**. The gap is %.1f points (%s). %s\n",
+				g.Column, len(g.Groups), g.Worst, g.Best, 100*g.Gap.Value, gapRange(g), gapVerdict(g))
 			fmt.Fprintf(b, "%s\n", missingWords(g.Missing, g.Rest))
 		}
 		if f := c.Counterfactual; f != nil {
@@ -146,14 +163,12 @@ func (r Result) biasWords(b *strings.Builder, tested map[string]bool) {
 		}
 		if c.Doubt != nil && c.Doubt.UnknownN > 0 {
 			tested["unknown"] = true
-			rule := c.Doubt.Rules[0]
-			fmt.Fprintf(b, "Of %d pictures of none of the classes the rule (%s, %s) answers %.1f %% all the same, where \"unknown\" is right.\n\n",
-				c.Doubt.UnknownN, rule.Score, rule.Goal, 100*rule.FalseAccept.Value)
+			b.WriteString(unknownWords(c.Doubt))
 		}
 	}
 	if a := r.Association; a != nil {
 		tested["association"] = true
-		fmt.Fprintf(b, "Pictures of %s lie nearer to %s than to %s by an effect of %.2f (95 %% interval %.2f to %.2f; 0 is none, 2 the most) compared with pictures of %s; p = %.4f by permutation.\n\n",
+		fmt.Fprintf(b, "Pictures of %s lie nearer to %s than to %s by an effect of %.2f (95 %% interval %.2f to %.2f; 0 is none, 2 the most) compared with pictures of %s; p = %.4f by permutation, one-sided: it is the probability of leaning this way as much by chance, and near 1 where pictures lean the other way.\n\n",
 			a.NameX, a.NameA, a.NameB, a.Effect.Value, a.Effect.Low, a.Effect.High, a.NameY, a.P)
 	}
 	if s := r.Selection; s != nil {
@@ -169,11 +184,43 @@ func (r Result) biasWords(b *strings.Builder, tested map[string]bool) {
 	}
 }
 
-func gapVerdict(gap Metric) string {
-	if gap.Low > 0 {
-		return "That is more than chance explains, though the two groups were picked as extremes."
+// unknownWords say how many of the pictures that measured the rule were answered.
+func unknownWords(d *doubt.Result) string {
+	rule := d.Rules[0]
+	if rule.FalseAccept == nil {
+		return fmt.Sprintf("All %d pictures of none of the classes chose the rule's threshold; none is left to measure it.\n\n", d.UnknownN)
 	}
-	return "The interval includes none: these examples do not show a difference."
+	chose := ""
+	if rest := d.UnknownN - rule.FalseAccept.N; rest > 0 {
+		chose = fmt.Sprintf(" (the other %d chose its threshold)", rest)
+	}
+	words := fmt.Sprintf("Of %d pictures of none of the classes%s the rule (%s, %s) answers %.1f %% (95 %% interval %.1f to %.1f) all the same, where \"unknown\" is right.",
+		rule.FalseAccept.N, chose, rule.Score, rule.Goal, 100*rule.FalseAccept.Value, 100*rule.FalseAccept.Low, 100*rule.FalseAccept.High)
+	if rule.Note != "" {
+		words += " It " + rule.Note + "."
+	}
+	return words + "\n\n"
+}
+
+// gapRange is the interval of a gap, and what is not in it.
+func gapRange(g bias.Gaps) string {
+	words := fmt.Sprintf("95 %% interval %.1f to %.1f", 100*g.Gap.Low, 100*g.Gap.High)
+	if g.Compared > 2 {
+		words += fmt.Sprintf(", as if these two had been named beforehand: picked as the extremes of %d groups, they are likely to lie closer together on other pictures", g.Compared)
+	}
+	return words
+}
+
+// gapVerdict says what the permutations of labels show.
+func gapVerdict(g bias.Gaps) string {
+	if g.P == nil {
+		return "Whether chance explains it was not tested."
+	}
+	words := fmt.Sprintf("If groups made no difference, the extremes would be as far apart with a probability of p = %.3f (%d permutations of the groups' labels over %s): ", *g.P, bias.GapPermutations, g.Permuted)
+	if *g.P < 0.05 {
+		return words + "that is more than chance explains."
+	}
+	return words + "these examples do not show a difference."
 }
 
 func missingWords(missing, rest int) string {

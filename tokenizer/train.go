@@ -44,7 +44,7 @@ func Train(captions iter.Seq[string], vocabSize int, opts TrainOptions) (*BPE, C
 	opts = opts.withDefaults()
 	counts := countWords(captions)
 	if len(counts) == 0 {
-		return nil, Coverage{}, fault.Userf("tokenizer: there is no word in the captions to make a vocabulary from")
+		return nil, Coverage{}, fault.Userf("tokenizer: there is no word in the captions to make a vocabulary from: are there captions? (data build -template, or data.sources[].captions, makes them of labels)")
 	}
 	merges := newTrainer(counts, opts.MinCount).run(vocabSize - smallestBPE)
 	v, err := newVocabulary(merges)

@@ -161,7 +161,7 @@ func (f *buildFlags) print(e *env, r build.Report) error {
 	if f.build.DryRun {
 		verb = "would write"
 	}
-	fmt.Fprintf(e.stdout, "%s %d rows of %d in %d shards, %s, splits %s\n", verb, r.RowsOut, r.RowsIn, r.Shards, progress.FormatBytes(r.Bytes), strings.Join(r.Splits, ", "))
+	fmt.Fprintf(e.stdout, "%s %d rows of %d with %d captions in %d shards, %s, splits %s\n", verb, r.RowsOut, r.RowsIn, r.Captions, r.Shards, progress.FormatBytes(r.Bytes), strings.Join(r.Splits, ", "))
 	for _, list := range []struct {
 		title string
 		of    map[string]int64
@@ -169,6 +169,9 @@ func (f *buildFlags) print(e *env, r build.Report) error {
 		for _, name := range slices.Sorted(maps.Keys(list.of)) {
 			fmt.Fprintf(e.stdout, "  %s %8d  %s\n", list.title, list.of[name], name)
 		}
+	}
+	if r.Captions == 0 {
+		fmt.Fprintln(e.stdout, "no captions: enough to evaluate on; to train, make them of labels with -template or with data.sources[].captions")
 	}
 	if len(r.Skipped) > 0 && !f.build.DryRun {
 		fmt.Fprintf(e.stdout, "every skipped row is listed in %s/%s\n", f.build.Out, build.SkippedName)

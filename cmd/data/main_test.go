@@ -116,6 +116,8 @@ func TestKilledBuild(t *testing.T) {
 	kills := 0
 	for i := 0; ; i++ {
 		cmd := build(killed)
+		var said strings.Builder
+		cmd.Stderr = &said
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +129,7 @@ func TestKilledBuild(t *testing.T) {
 			break
 		}
 		if kills++; kills > 200 {
-			t.Fatal("the build does not get through")
+			t.Fatalf("the build does not get through: %v: %s", err, said.String())
 		}
 	}
 	if kills == 0 {

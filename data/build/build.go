@@ -128,9 +128,10 @@ func (o *Options) validate() error {
 // Report is what a build did.
 type Report struct {
 	shard.Books
-	Shards int      `json:"shards"`
-	Bytes  int64    `json:"bytes"`
-	Splits []string `json:"splits"`
+	Shards   int      `json:"shards"`
+	Bytes    int64    `json:"bytes"`
+	Splits   []string `json:"splits"`
+	Captions int64    `json:"captions"`
 	// Resumed is the number of rows that an earlier, killed run had accounted for.
 	Resumed int64 `json:"resumed,omitempty"`
 }
@@ -155,6 +156,9 @@ func Build(ctx context.Context, inputs []ingest.Input, o Options) (Report, error
 	if err := uniqueNames(inputs); err != nil {
 		return Report{}, err
 	}
+	if err := outside(o.Out, inputs); err != nil {
+		return Report{}, err
+	}
 	if err := o.findLabels(ctx, inputs); err != nil {
 		return Report{}, err
 	}
@@ -177,6 +181,28 @@ func Build(ctx context.Context, inputs []ingest.Input, o Options) (Report, error
 	}
 	r := c.report(resumed)
 	return r, r.Check()
+}
+
+// outside refuses to write into a folder that is read: the shards would be taken for pictures, or the folder for shards.
+func outside(out string, inputs []ingest.Input) error {
+	to, err := filepath.Abs(out)
+	if out == "" || err != nil {
+		return err
+	}
+	for _, in := range inputs {
+		info := in.Info()
+		if info.Kind != "folder" {
+			continue
+		}
+		from, err := filepath.Abs(info.Location)
+		if err != nil {
+			return err
+		}
+		if rel, err := filepath.Rel(from, to); err == nil && filepath.IsLocal(rel) {
+			return fault.Userf("-out %s lies in the folder that is read, %s: write the shards beside it", out, info.Location)
+		}
+	}
+	return nil
 }
 
 func uniqueNames(inputs []ingest.Input) error {

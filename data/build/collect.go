@@ -3,6 +3,7 @@ package build
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -251,6 +252,9 @@ func (c *collector) nothing() error {
 	if skipped := c.now.Books.Skipped; len(skipped) == 1 && skipped[string(ingest.NoCaption)] > 0 {
 		example += "; captions are .txt files beside the pictures, a column of a list, or made of labels (-template \"a photo of {class}\", with -class-dirs where directories are classes)"
 	}
+	if c.j.dir != "" {
+		example += "; all are listed in " + filepath.Join(c.j.dir, SkippedName)
+	}
 	return fault.Userf("no usable row in %d read: %s%s", c.now.Books.RowsIn, reasons(c.now.Books.Skipped), example)
 }
 
@@ -306,7 +310,7 @@ func (c *collector) abort() {
 }
 
 func (c *collector) report(resumed int64) Report {
-	r := Report{Books: c.now.clone().Books, Shards: len(c.j.Files), Resumed: resumed}
+	r := Report{Books: c.now.clone().Books, Captions: c.now.Captions.Count, Shards: len(c.j.Files), Resumed: resumed}
 	for _, f := range c.j.Files {
 		r.Bytes += f.Bytes
 		if !slices.Contains(r.Splits, f.Split) {

@@ -611,6 +611,25 @@ func TestBaseName(t *testing.T) {
 	}
 }
 
+// TestTemplatesNobodyFills: a misspelt column is found before anything is read.
+func TestTemplatesNobodyFills(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "list.csv")
+	if err := os.WriteFile(file, []byte("image,colour\na.png,red\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for template, want := range map[string]string{
+		"a {colour} picture": "", "a {} picture": "", "no label": "",
+		"a {color} picture": "the template \"a {color} picture\" names what " + file + " has not: its labels are colour",
+		"a {colour picture": "names what",
+	} {
+		_, err := Open(file, Options{Templates: []string{template}})
+		if got := fmt.Sprint(err); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(got, want) || !fault.IsUser(err)) {
+			t.Errorf("%q: %v, want %q", template, err, want)
+		}
+	}
+}
+
 func TestFillTemplates(t *testing.T) {
 	labels := map[string]string{"class": "cat", "colour": "red"}
 	for template, want := range map[string]string{"a {}": "a cat", "a {colour} {class}": "a red cat", "no label": "no label", "a {size} one": "", "open {": ""} {

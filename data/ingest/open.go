@@ -47,7 +47,31 @@ func Open(location string, o Options) (Input, error) {
 	if len(in.Parts()) == 0 {
 		return nil, fault.Userf("%s: nothing to read", location)
 	}
+	if err := checkTemplates(o.Templates, in.Labels(), location); err != nil {
+		return nil, err
+	}
 	return in, nil
+}
+
+// checkTemplates refuses templates that no row can fill; labels are nil where they are known only after reading.
+func checkTemplates(templates, labels []string, location string) error {
+	if labels == nil || len(templates) == 0 {
+		return nil
+	}
+	if len(labels) == 0 {
+		return fault.Userf("%s has no labels for the template %q: folders have one with -class-dirs, lists have columns", location, templates[0])
+	}
+	every := map[string]string{"": "any"}
+	for _, l := range labels {
+		every[l] = "any"
+	}
+	for _, t := range templates {
+		if _, ok := fill(t, every, ""); ok {
+			continue
+		}
+		return fault.Userf("the template %q names what %s has not: its labels are %s", t, location, strings.Join(labels, ", "))
+	}
+	return nil
 }
 
 // Kinds lists what Options.From may be.

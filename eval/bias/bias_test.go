@@ -76,3 +76,74 @@ func TestVariants(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 }
+
+// TestGapsOfNothing: groups that make no difference have gaps between their extremes all the same, and the interval of
+// these two mostly excludes 0 where there are many groups; the p value is small in few repetitions, as it should be.
+func TestGapsOfNothing(t *testing.T) {
+	const repeats = 40
+	for _, groups := range []int{2, 20} {
+		small, excluded := 0, 0
+		for k := range uint64(repeats) {
+			r := prng.New(31, k, uint64(groups))
+			var answers []Answer
+			for i := range 60 * groups {
+				answers = append(answers, Answer{Group: string(rune('a' + i%groups)), Correct: r.Float64() < 0.5, Cluster: i})
+			}
+			g := Compare("x", answers, k)
+			if g.Compared != groups || g.Permuted != PermutedExamples {
+				t.Fatalf("%+v", g)
+			}
+			if *g.P < 0.05 {
+				small++
+			}
+			if g.Gap.Low > 0 {
+				excluded++
+			}
+		}
+		if small > 6 {
+			t.Errorf("%d groups: p below 0.05 in %d of %d", groups, small, repeats)
+		}
+		if groups == 20 && excluded < repeats/2 {
+			t.Errorf("intervals exclude 0 in %d of %d: the selection does not show", excluded, repeats)
+		}
+	}
+}
+
+// TestGapsOfClusters: one photographer a group proves nothing, however many pictures; pairs that differ in the group alone
+// are compared within their object.
+func TestGapsOfClusters(t *testing.T) {
+	var photographers, objects, many []Answer
+	for i := range 400 {
+		group := []string{"a", "b"}[i%2]
+		photographers = append(photographers, Answer{Group: group, Correct: i%2 == 0 || i%8 == 1, Cluster: i % 4})
+		// Objects are all right or all wrong, but for every tenth, which is right in group a alone.
+		objects = append(objects, Answer{Group: group, Correct: i/2%10 < 5 || i/2%10 == 9 && i%2 == 0, Cluster: i / 2})
+		many = append(many, Answer{Group: group, Correct: i%2 == 0 || i%8 == 1, Cluster: i % 40})
+	}
+	g := Compare("x", photographers, 1)
+	if *g.P < 0.2 || g.Permuted != PermutedClusters || g.Gap.Clusters != 4 || g.Gap.Low > 0 {
+		t.Errorf("two photographers a group: %+v, p %g", g.Gap, *g.P)
+	}
+	if g.Groups[0].Accuracy.Clusters != 2 || g.Groups[0].Accuracy.High < 0.8 {
+		t.Errorf("accuracy %+v of two photographers", g.Groups[0].Accuracy)
+	}
+	if g = Compare("x", many, 1); *g.P > 0.01 || g.Permuted != PermutedClusters {
+		t.Errorf("twenty photographers a group, p %g of %s", *g.P, g.Permuted)
+	}
+	if g = Compare("x", objects, 1); *g.P > 0.01 || g.Permuted != PermutedWithin {
+		t.Errorf("twenty objects of 200 differ, all one way: p %g of %s", *g.P, g.Permuted)
+	}
+	for i := range objects {
+		objects[i].Cluster = i
+	}
+	if g = Compare("x", objects, 1); *g.P < 0.01 {
+		t.Errorf("without pairs the difference is lost in that of objects: p %g", *g.P)
+	}
+	allRight := []Answer{}
+	for i := range 40 {
+		allRight = append(allRight, Answer{Group: []string{"a", "b"}[i%2], Correct: true, Cluster: i})
+	}
+	if g = Compare("x", allRight, 1); *g.P != 1 || !(g.Gap.Low < -0.1 && g.Gap.High > 0.1) {
+		t.Errorf("%+v, p %g of two groups without a mistake", g.Gap, *g.P)
+	}
+}

@@ -22,11 +22,17 @@ type Group struct {
 type Gaps struct {
 	Column string  `json:"column"`
 	Groups []Group `json:"groups"` // the worst first
-	// Worst and Best are of the groups with at least MinGroup examples; Gap is the difference of their accuracies with a
-	// bootstrap interval. The interval is of these two groups; that they were picked as extremes is not in it.
-	Worst string         `json:"worst,omitempty"`
-	Best  string         `json:"best,omitempty"`
-	Gap   metrics.Metric `json:"gap"`
+	// Worst and Best are of the Compared groups with at least MinGroup examples; Gap is the difference of their accuracies.
+	// Its interval is a bootstrap as if these two had been named beforehand: that they were picked as extremes is not in
+	// it, and the more groups there are, the larger the gap between extremes is by chance alone.
+	Worst    string         `json:"worst,omitempty"`
+	Best     string         `json:"best,omitempty"`
+	Compared int            `json:"compared"`
+	Gap      metrics.Metric `json:"gap"`
+	// P is the probability of a gap at least this large between extremes if the groups made no difference: the share of
+	// random permutations of the group labels that show it. Permuted says what was permuted.
+	P        *float64 `json:"p,omitempty"`
+	Permuted string   `json:"permuted,omitempty"`
 	// Missing counts the examples without a value, Rest those in groups beyond the MaxGroups largest.
 	Missing int `json:"missing"`
 	Rest    int `json:"rest"`
@@ -43,7 +49,7 @@ type Answer struct {
 	Group   string // the column's value; "" if it has none
 	Truth   int
 	Correct bool
-	Cluster int
+	Cluster int // examples of one are not independent
 }
 
 // Compare splits answers by group.
@@ -68,26 +74,26 @@ func Compare(column string, answers []Answer, seed uint64) Gaps {
 		g.Rest += len(members[name])
 	}
 	for _, name := range names[:min(len(names), MaxGroups)] {
-		g.Groups = append(g.Groups, measure(name, members[name]))
+		g.Groups = append(g.Groups, measure(name, members[name], seed))
 	}
 	slices.SortStableFunc(g.Groups, func(a, b Group) int { return cmp.Compare(a.Accuracy.Value, b.Accuracy.Value) })
 	g.extremes(members, seed)
 	return g
 }
 
-func measure(name string, answers []Answer) Group {
-	hits := 0
+func measure(name string, answers []Answer, seed uint64) Group {
+	hits, clusters := make([]float64, len(answers)), make([]int, len(answers))
 	perClass := map[int][2]int{}
-	for _, a := range answers {
+	for i, a := range answers {
 		counts := perClass[a.Truth]
 		counts[1]++
 		if a.Correct {
-			hits++
+			hits[i] = 1
 			counts[0]++
 		}
-		perClass[a.Truth] = counts
+		perClass[a.Truth], clusters[i] = counts, a.Cluster
 	}
-	group := Group{Name: name, Accuracy: metrics.Proportion(hits, len(answers))}
+	group := Group{Name: name, Accuracy: metrics.Rate(hits, clusters, seed)}
 	group.Error = 1 - group.Accuracy.Value
 	classes := make([]int, 0, len(perClass)) // in order: sums of floats depend on it
 	for class := range perClass {
@@ -110,9 +116,19 @@ func (g *Gaps) extremes(members map[string][]Answer, seed uint64) {
 	if len(large) < 2 {
 		return
 	}
-	g.Worst, g.Best = large[0].Name, large[len(large)-1].Name
-	worst, best := members[g.Worst], members[g.Best]
-	both := slices.Concat(worst, best)
+	g.compare(large[0], large[len(large)-1], members, seed)
+	var pool []Answer
+	for _, group := range large {
+		pool = append(pool, members[group.Name]...)
+	}
+	g.Compared = len(large)
+	g.permute(pool, seed)
+}
+
+// compare measures the gap between two groups.
+func (g *Gaps) compare(worst, best Group, members map[string][]Answer, seed uint64) {
+	g.Worst, g.Best = worst.Name, best.Name
+	both, n := slices.Concat(members[g.Worst], members[g.Best]), len(members[g.Worst])
 	clusters := make([]int, len(both))
 	for i, a := range both {
 		clusters[i] = a.Cluster
@@ -121,7 +137,7 @@ func (g *Gaps) extremes(members map[string][]Answer, seed uint64) {
 		var hits, counts [2]float64
 		for _, i := range items {
 			side := 0
-			if i >= len(worst) {
+			if i >= n {
 				side = 1
 			}
 			counts[side]++
@@ -131,7 +147,22 @@ func (g *Gaps) extremes(members map[string][]Answer, seed uint64) {
 		}
 		return hits[1]/counts[1] - hits[0]/counts[0]
 	})
-	if math.IsNaN(g.Gap.Low) {
-		g.Gap.Low, g.Gap.High = -1, 1
+	if low, high := difference(worst.Accuracy, best.Accuracy); g.Gap.Rough() || !(g.Gap.Low < g.Gap.High) {
+		g.Gap.Low, g.Gap.High = least(g.Gap.Low, low), -least(-g.Gap.High, -high)
 	}
+}
+
+// difference is the interval of b − a from the intervals of both (Newcombe, 1998): for gaps of few clusters, or between
+// groups without a variation that a bootstrap could draw.
+func difference(a, b metrics.Metric) (low, high float64) {
+	d := b.Value - a.Value
+	return max(-1, d-math.Hypot(b.Value-b.Low, a.High-a.Value)), min(1, d+math.Hypot(b.High-b.Value, a.Value-a.Low))
+}
+
+// least is the lesser, y where x is no number.
+func least(x, y float64) float64 {
+	if x <= y {
+		return x
+	}
+	return y
 }

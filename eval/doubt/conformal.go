@@ -86,7 +86,7 @@ func MeasureConformal(method string, alpha float64, validation, test Answers, sc
 		return Coverage{}, nil, err
 	}
 	out := Coverage{Method: method, Alpha: alpha, Quantile: c.Quantile}
-	hits, empty, size := 0, 0, 0
+	hits, empty, size := make([]float64, test.Len()), 0, 0
 	for i, s := range test.Similarities {
 		set := c.Set(zeroshot.Softmax(s, scale))
 		size += len(set)
@@ -94,12 +94,12 @@ func MeasureConformal(method string, alpha float64, validation, test Answers, sc
 			empty++
 		}
 		if slices.Contains(set, test.Truth[i]) {
-			hits++
+			hits[i] = 1
 		}
 	}
 	n := float64(max(1, test.Len()))
-	out.Coverage, out.MeanSize, out.Empty = metrics.Proportion(hits, test.Len()), float64(size)/n, float64(empty)/n
-	both := Answers{slices.Concat(validation.Similarities, test.Similarities), slices.Concat(validation.Truth, test.Truth)}
+	out.Coverage, out.MeanSize, out.Empty = metrics.Rate(hits, test.Clusters, seed), float64(size)/n, float64(empty)/n
+	both := Answers{Similarities: slices.Concat(validation.Similarities, test.Similarities), Truth: slices.Concat(validation.Truth, test.Truth)}
 	out.repeat(conformalScores(method, both, scale, prng.Mix(seed, 1)), seed)
 	return out, c, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"tandem/eval/metrics"
+	"tandem/internal/prng"
 	"tandem/internal/zeroshot"
 )
 
@@ -15,6 +16,9 @@ import (
 type Answers struct {
 	Similarities [][]float32 // [examples][classes]
 	Truth        []int       // −1 where the example belongs to none of the classes
+	// Clusters numbers the examples' clusters: those of one are not independent, and intervals draw them together. Nil:
+	// each example stands alone.
+	Clusters []int
 }
 
 // Len is the number of examples.
@@ -25,6 +29,9 @@ func (a Answers) Pick(indices []int) Answers {
 	var out Answers
 	for _, i := range indices {
 		out.Similarities, out.Truth = append(out.Similarities, a.Similarities[i]), append(out.Truth, a.Truth[i])
+		if a.Clusters != nil {
+			out.Clusters = append(out.Clusters, a.Clusters[i])
+		}
 	}
 	return out
 }
@@ -208,23 +215,23 @@ func errorOf(sums []float64, n int) float64 {
 }
 
 // equalWidthError is the calibration error of EqualWidth's bins with its bootstrap interval.
-func equalWidthError(confidence []float64, correct []bool, seed uint64) metrics.Metric {
+func equalWidthError(confidence []float64, correct []bool, clusters []int, seed uint64) metrics.Metric {
 	gap, bin := gaps(confidence, correct), make([]uint8, len(confidence))
 	for i, c := range confidence {
 		bin[i] = uint8(widthBin(c))
 	}
-	return metrics.Bootstrap(len(gap), nil, seed, func(items []int) float64 {
+	return metrics.Bootstrap(len(gap), clusters, seed, func(items []int) float64 {
 		var sums [Bins]float64
 		for _, i := range items {
 			sums[bin[i]] += gap[i]
 		}
 		return errorOf(sums[:], len(items))
-	})
+	}).Widened()
 }
 
 // equalMassError is the calibration error of EqualMass's bins with its bootstrap interval. Examples are sorted once: a
 // draw counts how often it took each.
-func equalMassError(confidence []float64, correct []bool, seed uint64) metrics.Metric {
+func equalMassError(confidence []float64, correct []bool, clusters []int, seed uint64) metrics.Metric {
 	order, gap := metrics.Descending(confidence), gaps(confidence, correct)
 	slices.Reverse(order)
 	rank := make([]int, len(order))
@@ -232,7 +239,7 @@ func equalMassError(confidence []float64, correct []bool, seed uint64) metrics.M
 		rank[i] = r
 	}
 	times := make([]int, len(order))
-	return metrics.Bootstrap(len(order), nil, seed, func(items []int) float64 {
+	return metrics.Bootstrap(len(order), clusters, seed, func(items []int) float64 {
 		clear(times)
 		for _, i := range items {
 			times[rank[i]]++
@@ -251,7 +258,64 @@ func equalMassError(confidence []float64, correct []bool, seed uint64) metrics.M
 			}
 		}
 		return errorOf(sums[:], len(items))
-	})
+	}).Widened()
+}
+
+// Honest is the calibration error that an honest model shows with the same confidences on as many examples: one whose
+// answers are right with just the probability it states. Few examples fill bins unevenly, so that it is never 0.
+type Honest struct {
+	Value float64 `json:"value"` // mean over the draws
+	Low   float64 `json:"low"`   // 95 % of the draws are between Low and High
+	High  float64 `json:"high"`
+	// P is the probability that an honest model shows at least the measured error (at least 1/(HonestDraws+1)).
+	P float64 `json:"p"`
+}
+
+// HonestDraws is how often an honest model's answers are drawn.
+const HonestDraws = 200
+
+// honestErrors draws whether each answer is right with the probability that its confidence states, independently, and
+// measures the errors by bins of equal width and of equal mass, beside the measured ones.
+func honestErrors(confidence []float64, width, mass float64, seed uint64) (byWidth, byMass Honest) {
+	n := len(confidence)
+	bins := make([][2]uint8, n)
+	order := metrics.Descending(confidence)
+	slices.Reverse(order)
+	for b := range min(Bins, n) {
+		for _, i := range order[b*n/min(Bins, n) : (b+1)*n/min(Bins, n)] {
+			bins[i] = [2]uint8{uint8(widthBin(confidence[i])), uint8(b)}
+		}
+	}
+	var draws [2][]float64
+	for k := range uint64(HonestDraws) {
+		r := prng.New(seed, k, 4)
+		var sums [2][Bins]float64
+		for i, c := range confidence {
+			gap := -c
+			if r.Float64() < c {
+				gap++
+			}
+			sums[0][bins[i][0]] += gap
+			sums[1][bins[i][1]] += gap
+		}
+		draws[0], draws[1] = append(draws[0], errorOf(sums[0][:], n)), append(draws[1], errorOf(sums[1][:], n))
+	}
+	return honestOf(draws[0], width), honestOf(draws[1], mass)
+}
+
+// honestOf sums up an honest model's errors beside the measured one.
+func honestOf(draws []float64, measured float64) Honest {
+	slices.Sort(draws)
+	last := float64(len(draws) - 1)
+	h := Honest{Low: draws[int(math.Round(0.025*last))], High: draws[int(math.Round(0.975*last))], P: 1}
+	for _, d := range draws {
+		h.Value += d / float64(len(draws))
+		if d >= measured-1e-12 {
+			h.P++
+		}
+	}
+	h.P /= float64(len(draws)) + 1
+	return h
 }
 
 // CoveragePoint is the risk if only the surest part of the examples is answered.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,18 +68,22 @@ func TestErrorsOfDraws(t *testing.T) {
 			confidence[i] = r.Float64()
 			correct[i] = r.Float64() < confidence[i]*confidence[i]
 		}
+		clusters := make([]int, n)
+		for i := range clusters {
+			clusters[i] = i / 7
+		}
 		for name, test := range map[string]struct {
 			bins func([]float64, []bool) []Bin
-			fast func([]float64, []bool, uint64) metrics.Metric
+			fast func([]float64, []bool, []int, uint64) metrics.Metric
 		}{"width": {EqualWidth, equalWidthError}, "mass": {EqualMass, equalMassError}} {
-			want := metrics.Bootstrap(n, nil, 3, func(items []int) float64 {
-				c, right := make([]float64, n), make([]bool, n)
+			want := metrics.Bootstrap(n, clusters, 3, func(items []int) float64 {
+				c, right := make([]float64, len(items)), make([]bool, len(items))
 				for k, i := range items {
 					c[k], right[k] = confidence[i], correct[i]
 				}
 				return CalibrationError(test.bins(c, right))
-			})
-			if diff := cmp.Diff(want, test.fast(confidence, correct, 3), cmpopts.EquateApprox(0, 1e-12)); diff != "" {
+			}).Widened()
+			if diff := cmp.Diff(want, test.fast(confidence, correct, clusters, 3), cmpopts.EquateApprox(0, 1e-12)); diff != "" {
 				t.Errorf("%s of %d (-want +got):\n%s", name, n, diff)
 			}
 		}
@@ -247,5 +252,151 @@ func TestRuleFile(t *testing.T) {
 		if known < 310 || known > 330 {
 			t.Errorf("%s: %d of 400 known on the examples that 80 %% were chosen on", score, known)
 		}
+	}
+}
+
+// TestThresholdsKeepTheirPromise: over many small validation sets the mean share of new images that are answered is at
+// least what was promised, and of strangers no more. Confidences are uniform, so that the share above a threshold is known.
+func TestThresholdsKeepTheirPromise(t *testing.T) {
+	const repeats = 4000
+	for _, n := range []int{20, 40, 100} {
+		coverage, accepted := 0.0, 0.0
+		for k := range uint64(repeats) {
+			r := prng.New(21, k, uint64(n))
+			var a Answers
+			for range n {
+				a.Similarities, a.Truth = append(a.Similarities, []float32{r.Float32()}), append(a.Truth, 0)
+			}
+			share := func(c Config) float64 {
+				threshold, note := chooseThreshold(c, zeroshot.BySimilarity, a, a, 1)
+				if note != "" {
+					t.Fatalf("%d examples: %s", n, note)
+				}
+				return 1 - threshold
+			}
+			coverage += share(Config{Coverage: 0.95}) / repeats
+			accepted += share(Config{FalseAccept: 0.05}) / repeats
+		}
+		// n+1 gaps between n examples are equally likely: at 95 % the promise can be kept to one of them.
+		if slack := 1 / float64(n+1); coverage < 0.949 || coverage > 0.951+slack || accepted > 0.051 || accepted < 0.049-slack {
+			t.Errorf("%d examples: %.4f covered, %.4f of strangers accepted", n, coverage, accepted)
+		}
+	}
+}
+
+// TestTooFewForAThreshold: what no threshold can promise is said, and met by answering or refusing everything.
+func TestTooFewForAThreshold(t *testing.T) {
+	few, many, unknown := world(18, 4, 12, 1), world(200, 4, 12, 2), strangers(30, 4, 3)
+	for _, score := range zeroshot.RuleScores() {
+		all, err := Evaluate(Config{Score: score}, few, many, unknown, 12, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := all.Rules[0]; r.Coverage.Value != 1 || r.FalseAccept.Value != 1 || !strings.Contains(r.Note, "answers everything: with 18 validation examples") || !strings.Contains(r.Note, "(19 can)") || r.ThresholdText() != "none" {
+			t.Errorf("%s: %+v, want everything answered", score, r)
+		}
+		none, err := Evaluate(Config{Score: score, FalseAccept: 0.05}, many, many, unknown, 12, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := none.Rules[0]
+		if r.Coverage.Value != 0 || r.FalseAccept.Value != 0 || r.FalseAccept.N != 15 || !strings.Contains(r.Note, "15 out-of-set images to choose by cannot promise 5 %") || r.ThresholdText() != "refuse all" {
+			t.Errorf("%s: %+v, want everything refused", score, r)
+		}
+		if _, ok := none.Chosen.Measured["accuracy"]; ok || r.Accuracy.N != 0 {
+			t.Errorf("%s: accuracy %+v of no answer", score, r.Accuracy)
+		}
+		path := filepath.Join(t.TempDir(), "rule.json")
+		if err := zeroshot.WriteRule(path, none.Chosen); err != nil {
+			t.Fatal(err)
+		}
+		if rule, err := zeroshot.ReadRule(path); err != nil || rule.Known(many.Similarities[0]) {
+			t.Errorf("%s: the saved rule answers (%v)", score, err)
+		}
+	}
+	if r, err := Evaluate(Config{Coverage: 1}, many, many, Answers{}, 12, 1); err != nil || r.Rules[0].Coverage.Value != 1 || r.Rules[0].Note == "" {
+		t.Errorf("%+v, %v at 100 %%", r.Rules[0], err)
+	}
+}
+
+// TestHonest: the error of a calibrated world lies among those an honest model shows, with p values that are seldom small;
+// that of a model too sure of itself lies beyond. The mean of honest draws is the mean over honest worlds.
+func TestHonest(t *testing.T) {
+	const worlds = 40
+	small, mean, expected := 0, 0.0, 0.0
+	for k := range uint64(worlds) {
+		a := world(150, 5, 12, 200+k)
+		confidence, correct := a.TopProbabilities(12), a.Correct()
+		width, mass := CalibrationError(EqualWidth(confidence, correct)), CalibrationError(EqualMass(confidence, correct))
+		byWidth, byMass := honestErrors(confidence, width, mass, k)
+		for _, h := range []Honest{byWidth, byMass} {
+			if h.P < 0.05 {
+				small++
+			}
+		}
+		mean += (width + mass) / 2 / worlds
+		expected += (byWidth.Value + byMass.Value) / 2 / worlds
+	}
+	if small > 10 || math.Abs(mean-expected) > 0.012 || expected < 0.03 {
+		t.Errorf("honest worlds show %.4f, honest draws %.4f; p below 0.05 in %d of %d", mean, expected, small, 2*worlds)
+	}
+	sure, err := Evaluate(Config{}, world(100, 5, 12, 1), world(400, 5, 12, 2), Answers{}, 60, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range map[string]struct {
+		Honest
+		measured float64
+	}{"width": {sure.ECEHonest, sure.ECE.Value}, "mass": {sure.ECEMassHonest, sure.ECEMass.Value}} {
+		if h.P > 0.01 || h.measured <= h.High || h.Low > h.Value || h.Value > h.High {
+			t.Errorf("%s: error %.3f of a model too sure, honest %+v", name, h.measured, h.Honest)
+		}
+	}
+	if sure.ECEFittedHonest.P < 0.01 || sure.ECEMassFittedHonest.P < 0.01 {
+		t.Errorf("at the fitted scale: %+v, %+v", sure.ECEFittedHonest, sure.ECEMassFittedHonest)
+	}
+}
+
+// TestDoubtDrawsClusters: every interval of doubt widens where ten copies of each example are known to be copies.
+func TestDoubtDrawsClusters(t *testing.T) {
+	copies := func(a Answers) (out Answers) {
+		for i := range a.Len() {
+			for range 10 {
+				out.Similarities, out.Truth, out.Clusters = append(out.Similarities, a.Similarities[i]), append(out.Truth, a.Truth[i]), append(out.Clusters, i)
+			}
+		}
+		return out
+	}
+	validation, test, unknown := world(200, 5, 12, 1), copies(world(60, 5, 12, 2)), copies(strangers(60, 5, 3))
+	intervals := func(test, unknown Answers) map[string]metrics.Metric {
+		r, err := Evaluate(Config{Coverage: 0.7}, validation, test, unknown, 20, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return map[string]metrics.Metric{"ece": r.ECE, "ece_mass": r.ECEMass, "coverage": r.Rules[0].Coverage, "accuracy": r.Rules[0].Accuracy,
+			"false_accept": *r.Rules[0].FalseAccept, "conformal": r.Conformal[0].Coverage, "auroc": r.Unknown[r.Rules[0].Score].AUROC}
+	}
+	aware := intervals(test, unknown)
+	test.Clusters, unknown.Clusters = nil, nil
+	for name, blind := range intervals(test, unknown) {
+		m := aware[name]
+		if m.Value != blind.Value || m.Clusters == 0 || blind.Clusters != 0 || (m.High-m.Low)/(blind.High-blind.Low) < 1.6 {
+			t.Errorf("%s: %+v by cluster, %+v without", name, m, blind)
+		}
+	}
+}
+
+// TestHalvesKeepClusters: images of one cluster do not both choose and measure.
+func TestHalvesKeepClusters(t *testing.T) {
+	a := strangers(9, 3, 1)
+	a.Clusters = []int{0, 1, 1, 2, 2, 2, 3, 0, 1}
+	first, second := a.halve()
+	for _, c := range first.Clusters {
+		if slices.Contains(second.Clusters, c) {
+			t.Errorf("cluster %d is in both of %v and %v", c, first.Clusters, second.Clusters)
+		}
+	}
+	if first.Len() != 5 || second.Len() != 4 {
+		t.Errorf("%d and %d examples", first.Len(), second.Len())
 	}
 }

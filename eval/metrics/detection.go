@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -15,20 +16,28 @@ type Detection struct {
 	FPR95 Metric `json:"fpr95"`
 }
 
+// Scores are a set of examples' scores; those with the same cluster number are drawn together. Nil Clusters: each example
+// stands alone.
+type Scores struct {
+	Values   []float64
+	Clusters []int
+}
+
 // Detect measures a score, higher for positives. Intervals are percentiles of a bootstrap over positives and negatives
-// apart; N counts both.
-func Detect(positives, negatives []float64, seed uint64) Detection {
-	scores := slices.Concat(positives, negatives)
+// apart, widened as Metric.Widened says; N and Clusters count both sides.
+func Detect(positives, negatives Scores, seed uint64) Detection {
+	scores := slices.Concat(positives.Values, negatives.Values)
+	n := len(positives.Values)
 	positive := make([]bool, len(scores))
-	for i := range positives {
+	for i := range n {
 		positive[i] = true
 	}
-	d := Detection{}
-	d.AUROC, d.AUPR, d.FPR95 = Metric{N: len(scores)}, Metric{N: len(scores)}, Metric{N: len(scores)}
-	if len(positives) == 0 || len(negatives) == 0 {
+	empty := Metric{N: len(scores), Clusters: clustersOfBoth(positives, negatives)}
+	d := Detection{empty, empty, empty}
+	if n == 0 || n == len(scores) {
 		return d
 	}
-	half, prior := 0.5, float64(len(positives))/float64(len(scores))
+	half, prior := 0.5, float64(n)/float64(len(scores))
 	d.AUROC.Chance, d.AUPR.Chance, d.FPR95.Chance = &half, &prior, ptr(0.95)
 	c := newCurve(scores, positive)
 	weights := make([]float64, len(scores))
@@ -36,9 +45,10 @@ func Detect(positives, negatives []float64, seed uint64) Detection {
 		weights[i] = 1
 	}
 	d.AUROC.Value, d.AUPR.Value, d.FPR95.Value = c.areas(weights)
+	sides := [2][][]int{clusterMembers(n, positives.Clusters), clusterMembers(len(scores)-n, negatives.Clusters)}
 	draws := [3][]float64{}
 	for i := range uint64(Resamples) {
-		c.draw(prng.New(seed, i), weights, len(positives))
+		c.draw(prng.New(seed, i), weights, sides, n)
 		a, b, f := c.areas(weights)
 		draws[0], draws[1], draws[2] = append(draws[0], a), append(draws[1], b), append(draws[2], f)
 	}
@@ -46,8 +56,18 @@ func Detect(positives, negatives []float64, seed uint64) Detection {
 		slices.Sort(draws[i])
 		at := func(q float64) float64 { return draws[i][int(math.Round(q*float64(Resamples-1)))] }
 		m.Low, m.High = min(at(0.025), m.Value), max(at(0.975), m.Value)
+		*m = m.Widened()
 	}
 	return d
+}
+
+// clustersOfBoth counts the clusters of both sides, 0 where no example shares one.
+func clustersOfBoth(a, b Scores) int {
+	first, second := clusterCount(len(a.Values), a.Clusters), clusterCount(len(b.Values), b.Clusters)
+	if first+second == 0 {
+		return 0
+	}
+	return cmp.Or(first, len(a.Values)) + cmp.Or(second, len(b.Values))
 }
 
 func ptr(x float64) *float64 { return &x }
@@ -68,15 +88,16 @@ func newCurve(scores []float64, positive []bool) *curve {
 	return c
 }
 
-// draw fills weights with how often each item, by rank, was drawn: positives and negatives keep their numbers.
-func (c *curve) draw(r *rand.Rand, weights []float64, positives int) {
+// draw fills weights with how often each item, by rank, was drawn: of each side as many clusters as it has. The items of
+// the second side begin at n.
+func (c *curve) draw(r *rand.Rand, weights []float64, sides [2][][]int, n int) {
 	clear(weights)
-	for range positives {
-		weights[c.place[r.IntN(positives)]]++
-	}
-	negatives := len(weights) - positives
-	for range negatives {
-		weights[c.place[positives+r.IntN(negatives)]]++
+	for side, members := range sides {
+		for range members {
+			for _, i := range members[r.IntN(len(members))] {
+				weights[c.place[side*n+i]]++
+			}
+		}
 	}
 }
 

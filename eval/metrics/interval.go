@@ -4,6 +4,7 @@
 package metrics
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -21,7 +22,17 @@ type Metric struct {
 	High   float64  `json:"high"`
 	N      int      `json:"n"`
 	Chance *float64 `json:"chance,omitempty"`
+	// Clusters is how many clusters of examples the interval was drawn from; 0 where each example stands alone. An interval
+	// of fewer than FewClusters is rough.
+	Clusters int `json:"clusters,omitempty"`
 }
+
+// FewClusters is the number of clusters below which a bootstrap says too little about its own doubt (Cameron, Gelbach and
+// Miller, 2008, on few clusters).
+const FewClusters = 10
+
+// Rough reports whether the interval rests on few clusters.
+func (m Metric) Rough() bool { return m.Clusters > 0 && m.Clusters < FewClusters }
 
 // ChanceOrZero is the chance level, 0 where there is none.
 func (m Metric) ChanceOrZero() float64 {
@@ -44,12 +55,69 @@ func Proportion(hits, n int) Metric {
 	if n == 0 {
 		return m
 	}
-	p, size := float64(hits)/float64(n), float64(n)
+	m.Value = float64(hits) / float64(n)
+	m.Low, m.High = wilson(m.Value, float64(n))
+	return m
+}
+
+// wilson is the interval of a share p of size independent cases.
+func wilson(p, size float64) (low, high float64) {
 	denominator := 1 + z95*z95/size
 	centre := (p + z95*z95/(2*size)) / denominator
 	half := z95 / denominator * math.Sqrt(p*(1-p)/size+z95*z95/(4*size*size))
-	m.Value, m.Low, m.High = p, math.Max(0, min(centre-half, p)), math.Min(1, max(centre+half, p))
+	return math.Max(0, min(centre-half, p)), math.Min(1, max(centre+half, p))
+}
+
+// Rate is the mean of numbers between 0 and 1. Where each stands alone and all are 0 or 1 it is Share with Wilson's
+// interval. Otherwise the interval is Mean's bootstrap, widened as Widened says, and, of zeros and ones, at least as wide
+// as that of as many independent examples.
+func Rate(values []float64, clusters []int, seed uint64) Metric {
+	hits, binary := 0, true
+	for _, v := range values {
+		binary = binary && (v == 0 || v == 1)
+		hits += int(v)
+	}
+	if binary && clusterCount(len(values), clusters) == 0 {
+		return Proportion(hits, len(values))
+	}
+	m := Mean(values, clusters, seed).Widened()
+	if binary {
+		m.holdWilson(m.N)
+	}
 	return m
+}
+
+// Widened is m, a bootstrap of a number between 0 and 1, with an interval that admits what draws cannot see: where there
+// are few clusters, or all draws were alike, it holds Wilson's of one case a cluster (of one a value where each stands
+// alone), as if the examples of a cluster said the same.
+func (m Metric) Widened() Metric {
+	if m.N > 0 && (m.Rough() || !(m.Low < m.High)) {
+		m.holdWilson(cmp.Or(m.Clusters, m.N))
+	}
+	return m
+}
+
+// holdWilson widens the interval to hold Wilson's of that many cases.
+func (m *Metric) holdWilson(cases int) {
+	low, high := wilson(m.Value, float64(cases))
+	if !(m.Low <= low) { // NaN, too
+		m.Low = low
+	}
+	if !(m.High >= high) {
+		m.High = high
+	}
+}
+
+// clusterCount is the number of clusters, 0 where none has two members.
+func clusterCount(n int, clusters []int) int {
+	seen := map[int]bool{}
+	for _, c := range clusters {
+		seen[c] = true
+	}
+	if len(seen) == n {
+		return 0
+	}
+	return len(seen)
 }
 
 // Resamples is the number of bootstrap draws behind an interval.
@@ -59,7 +127,7 @@ const Resamples = 1000
 // cluster number are drawn together: several captions of one image are not independent. Nil clusters means that each
 // value stands alone. The interval is a pure function of values, clusters and seed.
 func Mean(values []float64, clusters []int, seed uint64) Metric {
-	m := Metric{N: len(values)}
+	m := Metric{N: len(values), Clusters: clusterCount(len(values), clusters)}
 	if len(values) == 0 {
 		return m
 	}
@@ -107,7 +175,7 @@ func clusterSums(values []float64, clusters []int) (sums, counts []float64) {
 // Bootstrap is the value and percentile interval of any statistic of n items: stat receives the indices of the items,
 // first all of them in order, then draws with replacement (whole clusters at a time where clusters is not nil).
 func Bootstrap(n int, clusters []int, seed uint64, stat func(items []int) float64) Metric {
-	m := Metric{N: n}
+	m := Metric{N: n, Clusters: clusterCount(n, clusters)}
 	if n == 0 {
 		return m
 	}
@@ -134,13 +202,17 @@ func Bootstrap(n int, clusters []int, seed uint64, stat func(items []int) float6
 }
 
 func clusterMembers(n int, clusters []int) [][]int {
+	if clusters == nil {
+		alone, all := make([][]int, n), make([]int, n)
+		for i := range all {
+			all[i] = i
+			alone[i] = all[i : i+1]
+		}
+		return alone
+	}
 	var members [][]int
 	index := map[int]int{}
 	for i := range n {
-		if clusters == nil {
-			members = append(members, []int{i})
-			continue
-		}
 		c, ok := index[clusters[i]]
 		if !ok {
 			c = len(members)

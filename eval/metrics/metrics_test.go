@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"tandem/internal/prng"
@@ -121,5 +122,110 @@ func TestPairedBootstrap(t *testing.T) {
 	}
 	if q := PairedBootstrap(a, a, nil, 3); q.P != 1 || q.Difference.Value != 0 {
 		t.Errorf("%+v of equal models", q)
+	}
+}
+
+// TestRate: of independent zeros and ones it is Wilson's interval; no interval of a share has no width; and one of few
+// clusters is as wide as one of as many cases.
+func TestRate(t *testing.T) {
+	ones := func(n, hits int) []float64 {
+		values := make([]float64, n)
+		for i := range hits {
+			values[i] = 1
+		}
+		return values
+	}
+	inClusters := func(n, size int) []int {
+		clusters := make([]int, n)
+		for i := range clusters {
+			clusters[i] = i / size
+		}
+		return clusters
+	}
+	for _, clusters := range [][]int{nil, inClusters(90, 1)} {
+		if got, want := Rate(ones(90, 48), clusters, 1), Proportion(48, 90); got != want {
+			t.Errorf("%+v of independent examples, want %+v", got, want)
+		}
+	}
+	three := Rate(ones(90, 3), inClusters(90, 30), 1)
+	if low, high := wilson(3.0/90, 3); three.Clusters != 3 || !three.Rough() || three.Low > low || three.High < high {
+		t.Errorf("%+v of three clusters, want to hold %.3f – %.3f", three, low, high)
+	}
+	if one := Rate(ones(90, 48), make([]int, 90), 1); one.High-one.Low < 0.5 {
+		t.Errorf("%+v of one cluster: that is next to nothing", one)
+	}
+	none, alone := Rate(ones(300, 0), inClusters(300, 3), 1), Proportion(0, 100)
+	if none.Low != 0 || none.High != alone.High || none.Rough() {
+		t.Errorf("%+v of 100 clusters without a hit, want as of 100 cases: %+v", none, alone)
+	}
+	if single := Rate(ones(300, 1), inClusters(300, 3), 1); single.High < Proportion(1, 300).High {
+		t.Errorf("%+v is narrower than that of independent examples", single)
+	}
+	if same := Rate([]float64{1, 1, 1, 1, 1}, nil, 1); same.Low > 0.6 {
+		t.Errorf("%+v of five ones", same)
+	}
+	if level := Rate([]float64{0.5, 0.5, 0.5, 0.5}, nil, 1); !(level.Low < 0.5 && level.High > 0.5) {
+		t.Errorf("%+v of four equal values has no width", level)
+	}
+}
+
+// TestRateCovers: intervals of clustered shares hold the truth in most repetitions, for few clusters and many, where the
+// examples of a cluster agree and where they do not.
+func TestRateCovers(t *testing.T) {
+	const repeats, p = 100, 0.1
+	for _, groups := range []int{3, 12, 40} {
+		for _, agree := range []float64{0, 0.5, 1} {
+			held := 0
+			for k := range uint64(repeats) {
+				if m := Rate(agreeing(prng.New(11, k, uint64(groups)), groups, agree, p)); m.Low <= p && p <= m.High {
+					held++
+				}
+			}
+			if held < repeats*86/100 {
+				t.Errorf("%d clusters that agree in %g: %d of %d intervals hold %g", groups, agree, held, repeats, p)
+			}
+		}
+	}
+}
+
+// agreeing draws clusters of eight zeros and ones, a share p of ones; so large a share of a cluster says the same.
+func agreeing(r *rand.Rand, groups int, share, p float64) (values []float64, clusters []int, seed uint64) {
+	for g := range groups {
+		common := r.Float64()
+		for range 8 {
+			u := r.Float64()
+			if r.Float64() < share {
+				u = common
+			}
+			v := 0.0
+			if u < p {
+				v = 1
+			}
+			values, clusters = append(values, v), append(clusters, g)
+		}
+	}
+	return values, clusters, r.Uint64()
+}
+
+// TestDetectClusters: doubled examples do not narrow the interval where they are known to be doubles.
+func TestDetectClusters(t *testing.T) {
+	r := prng.New(3)
+	var known, unknown Scores
+	for i := range 40 {
+		a, b := r.NormFloat64()+1, r.NormFloat64()
+		for range 8 {
+			known.Values, known.Clusters = append(known.Values, a), append(known.Clusters, i)
+			unknown.Values, unknown.Clusters = append(unknown.Values, b), append(unknown.Clusters, i)
+		}
+	}
+	blind, aware := Detect(Scores{Values: known.Values}, Scores{Values: unknown.Values}, 1).AUROC, Detect(known, unknown, 1).AUROC
+	if blind.Value != aware.Value || aware.Clusters != 80 || blind.Clusters != 0 {
+		t.Errorf("%+v by cluster, %+v without", aware, blind)
+	}
+	if ratio := (aware.High - aware.Low) / (blind.High - blind.Low); ratio < 2 || ratio > 4 {
+		t.Errorf("clusters of eight widen the interval %g times, want about 2.8", ratio)
+	}
+	if few := Detect(Scores{Values: []float64{1, 2}}, Scores{Values: []float64{0, 0}}, 1).AUROC; few.Value != 1 || few.Low > 0.6 {
+		t.Errorf("%+v of two and two examples", few)
 	}
 }

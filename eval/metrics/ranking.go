@@ -118,7 +118,7 @@ func MeanAveragePrecision(scores [][]float64, positive [][]bool, items []int) fl
 }
 
 // MeanAveragePrecisionInterval is MeanAveragePrecision with a bootstrap interval over examples (over clusters of them where
-// clusters is not nil). Scores are sorted once; each draw is a pass over weights.
+// clusters is not nil), widened as Metric.Widened says. Scores are sorted once; each draw is a pass over weights.
 func MeanAveragePrecisionInterval(scores [][]float64, positive [][]bool, clusters []int, seed uint64) Metric {
 	n := len(scores)
 	m := Metric{N: n}
@@ -155,5 +155,5 @@ func MeanAveragePrecisionInterval(scores [][]float64, positive [][]bool, cluster
 			}
 		}
 		return sum / float64(present)
-	})
+	}).Widened()
 }

@@ -68,10 +68,11 @@ func (r *Ranks) FirstRanks() []float64 {
 	return out
 }
 
-// MedianRank is the median of FirstRanks with a bootstrap interval over clusters of queries.
+// MedianRank is the median of FirstRanks with a bootstrap interval over clusters of queries; of one cluster it is the range
+// of the ranks.
 func MedianRank(ranks []float64, clusters []int, seed uint64) metrics.Metric {
 	picked := make([]float64, 0, len(ranks))
-	return metrics.Bootstrap(len(ranks), clusters, seed, func(items []int) float64 {
+	m := metrics.Bootstrap(len(ranks), clusters, seed, func(items []int) float64 {
 		picked = picked[:0]
 		for _, i := range items {
 			picked = append(picked, ranks[i])
@@ -80,4 +81,8 @@ func MedianRank(ranks []float64, clusters []int, seed uint64) metrics.Metric {
 		n := len(picked)
 		return (picked[(n-1)/2] + picked[n/2]) / 2
 	})
+	if m.Clusters == 1 {
+		m.Low, m.High = slices.Min(ranks), slices.Max(ranks)
+	}
+	return m
 }
