@@ -171,9 +171,7 @@ func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 		for _, column := range candidates {
 			if slices.Contains(columns, column) {
 				task.Kind, task.Label = eval.Classification, column
-				for _, name := range manifest.Classes[column] {
-					task.Classes = append(task.Classes, eval.Class{Name: name})
-				}
+				task.Classes = eval.NamedClasses(manifest.Classes[column])
 				break
 			}
 		}
@@ -193,10 +191,7 @@ func readLists(t *eval.Task, base string) error {
 		use  func(lines []string)
 	}{
 		{"classes_file", &t.ClassesFile, func(lines []string) {
-			t.Classes = nil
-			for _, line := range lines {
-				t.Classes = append(t.Classes, eval.Class{Name: line})
-			}
+			t.Classes = eval.NamedClasses(lines)
 		}},
 		{"templates_file", &t.TemplatesFile, func(lines []string) { t.Templates = lines }},
 	} {

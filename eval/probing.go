@@ -48,7 +48,7 @@ func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training
 	if err != nil {
 		return ProbeData{}, err
 	}
-	classes, err := classesOf(task, &Embedded{Examples: slices.Concat(other.Examples, own.Examples)})
+	classes, err := classesOf(task, &Embedded{Examples: slices.Concat(other.Examples, own.Examples)}, classWords(set, task.Label))
 	if err != nil {
 		return ProbeData{}, err
 	}
