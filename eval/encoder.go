@@ -9,6 +9,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"tandem/internal/zeroshot"
 )
@@ -61,6 +62,11 @@ type imager interface {
 	ImageAt(ctx context.Context, row int64) ([]byte, error)
 }
 
+// worded is a set some of whose labels say more than the class's name.
+type worded interface {
+	ClassWords(column string) map[string]string
+}
+
 // withoutImages is the set's own reading without images, or the full one.
 func withoutImages(ctx context.Context, set Dataset) iter.Seq2[Example, error] {
 	if l, ok := set.(light); ok {
@@ -80,4 +86,18 @@ func checkRows(got, want int, what string) error {
 // sortedKeys lists a map's keys in order.
 func sortedKeys[V any](m map[string]V) []string {
 	return slices.Sorted(maps.Keys(m))
+}
+
+// columnNames lists the metadata columns that any example has, for messages.
+func columnNames(examples []Example) string {
+	names := map[string]bool{}
+	for _, e := range examples {
+		for name := range e.Labels {
+			names[name] = true
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(sortedKeys(names), ", ")
 }

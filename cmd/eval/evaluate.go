@@ -84,12 +84,27 @@ func runTasks(ctx context.Context, c *common, args []string, stdout, stderr io.W
 	if len(f.tasks) == 0 {
 		return fault.Userf("-task is missing: use one of %s, a YAML file, or a directory", strings.Join(configs.TaskNames(), ", "))
 	}
+	if err := f.checkPaths(); err != nil {
+		return err
+	}
 	p := progress.New(stderr)
 	report, err := f.evaluate(ctx, c, p)
 	if err != nil {
 		return err
 	}
 	return f.write(report, stdout)
+}
+
+// checkPaths refuses what could not be written, before anything is computed.
+func (f *evaluateFlags) checkPaths() error {
+	if err := checkOutputs(f.json, f.html, f.md, f.clip); err != nil {
+		return err
+	}
+	cache, err := f.cacheDir()
+	if err != nil {
+		return err
+	}
+	return checkDirectories(f.out, cache)
 }
 
 // evaluate runs all tasks.
@@ -108,7 +123,7 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := modelFingerprint(m)
+	fingerprint, err := m.Fingerprint()
 	if err != nil {
 		return nil, err
 	}
@@ -117,11 +132,11 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 		return nil, err
 	}
 	report := &eval.Report{Title: "tandem evaluation", Model: describe(m), Manifest: &eval.Manifest{
-		Checkpoint: m.Dir, Model: fingerprint, Backend: c.backend, Devices: c.devices, Seed: f.seed, Doubt: f.doubt, Versions: eval.Versions(),
+		Checkpoint: m.Dir, Model: fingerprint, Backend: m.Backend.Name, Devices: c.devices, Seed: f.seed, Doubt: f.doubt, Versions: versions(m),
 	}}
 	encoder := &counted{Encoder: m}
 	session := eval.NewSession(encoder, eval.Options{
-		Cache: cache, Model: c.embeddings(fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
+		Cache: cache, Model: c.embeddings(m, fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
 	})
 	for _, t := range tasks {
 		encoder.bar = p.Start(t.Task.Name, t.Size(), "images")

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"tandem/checkpoints"
 	"tandem/internal/fault"
 )
 
@@ -135,7 +136,7 @@ type outcome struct {
 
 func outcomeOf(t *testing.T, run string) outcome {
 	t.Helper()
-	o := outcome{Losses: losses(t, run), Final: sumsBelow(t, filepath.Join(run, finalName))}
+	o := outcome{Losses: losses(t, run), Final: sumsBelow(t, filepath.Join(run, checkpoints.FinalName))}
 	selection, err := os.ReadFile(filepath.Join(run, selectionName))
 	if err != nil {
 		t.Fatal(err)

@@ -73,7 +73,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.check, "check", false, "say what the training would take and what looks wrong, and train nothing")
 	flags.StringVar(&o.dir, "dir", "", "run `directory` (default runs/NAME)")
 	flags.BoolVar(&o.resume, "resume", false, "continue the run in -dir from its newest good checkpoint")
-	flags.Int64Var(&o.steps, "steps", 0, "stop after `N` steps; the learning-rate schedule keeps the recipe's length")
+	flags.Int64Var(&o.steps, "steps", 0, "stop after `N` steps, at most the recipe's; the learning-rate schedule keeps the recipe's length")
 	flags.Int64Var(&o.saveEvery, "save-every", 0, "save a checkpoint every `N` steps")
 	flags.Var(&o.set, "set", "change a setting: `path=value`, for example optim.lr=1e-3 (repeatable)")
 	flags.StringVar(&o.backend, "backend", "auto", "auto, xla:cpu, xla:cuda, xla:tpu or go")
@@ -81,7 +81,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.offline, "offline", false, "never download anything")
 	flags.BoolVar(&o.verbose, "v", false, "print errors with everything known about them")
 	flags.Usage = func() {
-		fmt.Fprintf(stderr, "usage: train -config NAME|FILE [flags]\n\nTrains a CLIP. Try: train -config shapes\n\n")
+		fmt.Fprintf(stderr, "usage: train -config NAME|FILE [flags]\n\nTrains a CLIP. Try: go run ./cmd/train -config shapes\n\n")
 		flags.PrintDefaults()
 	}
 	if err := fault.ParseFlags(flags, args, stderr); err != nil {
@@ -96,6 +96,8 @@ func check(o options, rest []string) error {
 		return fmt.Errorf("unexpected argument %q: settings are changed with -set path=value", rest[0])
 	case o.config == "":
 		return fmt.Errorf("-config is missing: use one of %s, or a YAML file", strings.Join(configs.Names(), ", "))
+	case o.check && o.resume:
+		return fmt.Errorf("-check and -resume do not go together: -check looks at a training from its beginning; for that of a run, -config RUN/%s -check", configName)
 	case o.steps < 0:
 		return fmt.Errorf("-steps %d is negative", o.steps)
 	case o.devices < 1:

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"tandem/checkpoints"
 	"tandem/configs"
@@ -44,8 +46,12 @@ func (s *session) openSelection(ctx context.Context, step int64) (*selection, er
 	if err != nil {
 		return nil, err
 	}
-	if len(runs) != 1 {
-		return nil, fault.Userf("eval.select.task %s is a suite of %d tasks: name one of them", config.Task, len(runs))
+	var tasks []eval.Task
+	for _, r := range runs {
+		tasks = append(tasks, r.Task)
+	}
+	if err := checkSelect(*config, tasks); err != nil {
+		return nil, err
 	}
 	sel := &selection{config: *config, path: filepath.Join(s.dir, selectionName), run: runs[0]}
 	if err := checkpoints.ReadJSON(sel.path, sel); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -133,11 +139,29 @@ func (sel *selection) measure(ctx context.Context, evaluation *eval.Session) (va
 	return metricOf(result, sel.config.Metric)
 }
 
+// checkSelect refuses, before anything is trained, several tasks to choose by, and a metric that the task does not have or
+// that is better the smaller it is.
+func checkSelect(config configs.Select, tasks []eval.Task) error {
+	if len(tasks) != 1 {
+		return fault.Userf("eval.select.task %s is a suite of %d tasks: name one of them", config.Task, len(tasks))
+	}
+	t := tasks[0]
+	name := cmp.Or(config.Metric, t.Metric)
+	names := slices.DeleteFunc(t.MetricNames(), func(name string) bool { return strings.HasSuffix(name, eval.MedianRank) })
+	if name != "" && !slices.Contains(names, name) {
+		return fault.Userf("eval.select.metric %q is none that task %s can be chosen by: use %s", name, t.Name, strings.Join(names, ", "))
+	}
+	return nil
+}
+
 // metricOf picks a metric by name, the headline without one.
 func metricOf(r eval.Result, name string) (float64, string, error) {
+	if headline := r.Headline(); name == "" {
+		return headline.Value, headline.Name, nil
+	}
 	var known []string
 	for _, m := range r.Ordered() {
-		if name == "" || m.Name == name {
+		if m.Name == name {
 			return m.Value, m.Name, nil
 		}
 		known = append(known, m.Name)
