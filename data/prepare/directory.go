@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -29,12 +28,19 @@ func Directory(ctx context.Context, location string, o Options) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	dir, err := o.directoryOf(location)
+	files, err := filesOf(location)
+	if err != nil {
+		return "", err
+	}
+	dir, err := o.directoryOf(files)
 	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(filepath.Join(dir, shard.ManifestName)); err == nil {
 		return dir, nil
+	}
+	if err := files.write(filepath.Join(filepath.Dir(dir), filesName)); err != nil {
+		return "", err
 	}
 	report, err := build.Build(ctx, []ingest.Input{input}, build.Options{Out: dir, Progress: o.Progress})
 	if err != nil {
@@ -43,29 +49,21 @@ func Directory(ctx context.Context, location string, o Options) (string, error) 
 	return dir, report.Check()
 }
 
+// directoryVersion changes when the same files would make other shards.
+const directoryVersion = 2
+
 // directoryOf names the shards of a directory by its place and the names, sizes and times of all its files.
-func (o Options) directoryOf(location string) (string, error) {
+func (o Options) directoryOf(files *files) (string, error) {
 	root, err := o.root()
 	if err != nil {
 		return "", err
 	}
-	absolute, err := filepath.Abs(location)
-	if err != nil {
-		return "", err
-	}
 	h := sha256.New()
-	fmt.Fprintln(h, absolute)
-	err = filepath.WalkDir(absolute, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		info, err := os.Stat(path) // of the file behind a link
-		if err == nil {
-			fmt.Fprintf(h, "%q %d %d\n", path, info.Size(), info.ModTime().UnixNano())
-		}
-		return nil // what cannot be read is reported when it is
-	})
-	return filepath.Join(root, "tasks", hex.EncodeToString(h.Sum(nil))[:16], filepath.Base(absolute)), err
+	fmt.Fprintln(h, directoryVersion, files.Directory)
+	for _, f := range files.list {
+		fmt.Fprintf(h, "%q %d %d\n", f.Name, f.Size, f.Time)
+	}
+	return filepath.Join(root, "tasks", hex.EncodeToString(h.Sum(nil))[:16], filepath.Base(files.Directory)), nil
 }
 
 // root is Root, or the default.
