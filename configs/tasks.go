@@ -34,8 +34,41 @@ func TaskNames() []string {
 }
 
 // Tasks finds tasks by the name of an embedded file, the path of a YAML file, or a directory of labelled shards. A name
-// with a slash picks one task of a suite: "emoji/group".
+// with a slash picks one task of a suite, "emoji/group", or one split of a directory, "shards/test"; so does FILE#NAME, of
+// the tasks of a file too.
 func Tasks(ref string) ([]eval.Task, error) {
+	location, name := splitRef(ref)
+	tasks, err := allTasks(location)
+	if err != nil || name == "" {
+		return tasks, err
+	}
+	return pick(tasks, location, name)
+}
+
+// splitRef takes the task's name off FILE#NAME.
+func splitRef(ref string) (location, name string) {
+	if _, err := os.Stat(ref); err == nil {
+		return ref, ""
+	}
+	if at := strings.LastIndexByte(ref, '#'); at > 0 {
+		return ref[:at], ref[at+1:]
+	}
+	return ref, ""
+}
+
+// pick finds one task by its name.
+func pick(tasks []eval.Task, location, name string) ([]eval.Task, error) {
+	var names []string
+	for _, t := range tasks {
+		if t.Name == name {
+			return []eval.Task{t}, nil
+		}
+		names = append(names, t.Name)
+	}
+	return nil, fault.Userf("%s has no task %q: it has %s", location, name, strings.Join(names, ", "))
+}
+
+func allTasks(ref string) ([]eval.Task, error) {
 	if info, err := os.Stat(ref); err == nil && info.IsDir() {
 		return DirectoryTasks(ref, "")
 	}
@@ -49,20 +82,31 @@ func Tasks(ref string) ([]eval.Task, error) {
 	suite, _, _ := strings.Cut(ref, "/")
 	content, err := taskFiles.ReadFile("tasks/" + suite + ".yaml")
 	if err != nil {
+		if tasks := splitTask(ref); tasks != nil {
+			return tasks, nil
+		}
 		return nil, fault.Userf("task %q is unknown: use one of %s, a YAML file, or a directory of labelled shards", ref, strings.Join(TaskNames(), ", "))
 	}
 	tasks, err := parseTasks(suite+".yaml", content)
 	if err != nil || ref == suite {
 		return tasks, err
 	}
-	var names []string
-	for _, t := range tasks {
-		if t.Name == ref {
-			return []eval.Task{t}, nil
-		}
-		names = append(names, t.Name)
+	return pick(tasks, "suite "+suite, ref)
+}
+
+// splitTask is the task of one split of a shard directory, nil if ref names no such split.
+func splitTask(ref string) []eval.Task {
+	dir, split := filepath.Dir(ref), filepath.Base(ref)
+	tasks, err := DirectoryTasks(dir, "")
+	if err != nil {
+		return nil
 	}
-	return nil, fault.Userf("suite %s has no task %q: it has %s", suite, ref, strings.Join(names, ", "))
+	for _, t := range tasks {
+		if t.Split == split {
+			return []eval.Task{t}
+		}
+	}
+	return nil
 }
 
 func parseTasks(name string, content []byte) ([]eval.Task, error) {
@@ -127,7 +171,7 @@ func inherit(t, suite eval.Task) eval.Task {
 func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 	content, err := os.ReadFile(filepath.Join(dir, shard.ManifestName))
 	if err != nil {
-		return nil, fault.Userf("%s is not a directory of shards: it has no %s (make one with: data build -out DIR %s)", dir, shard.ManifestName, dir)
+		return nil, fault.Userf("%s is not a directory of shards: it has no %s (make one with: go run ./cmd/data build -out DIR %s)", dir, shard.ManifestName, dir)
 	}
 	manifest, err := shard.ParseManifest(filepath.Join(dir, shard.ManifestName), content)
 	if err != nil {
@@ -146,9 +190,7 @@ func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 		for _, column := range candidates {
 			if slices.Contains(columns, column) {
 				task.Kind, task.Label = eval.Classification, column
-				for _, name := range manifest.Classes[column] {
-					task.Classes = append(task.Classes, eval.Class{Name: name})
-				}
+				task.Classes = eval.NamedClasses(manifest.Classes[column])
 				break
 			}
 		}
@@ -168,10 +210,7 @@ func readLists(t *eval.Task, base string) error {
 		use  func(lines []string)
 	}{
 		{"classes_file", &t.ClassesFile, func(lines []string) {
-			t.Classes = nil
-			for _, line := range lines {
-				t.Classes = append(t.Classes, eval.Class{Name: line})
-			}
+			t.Classes = eval.NamedClasses(lines)
 		}},
 		{"templates_file", &t.TemplatesFile, func(lines []string) { t.Templates = lines }},
 	} {

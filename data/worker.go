@@ -230,7 +230,7 @@ func (w *worker) decode(dst []uint8, g int64, at place) error {
 		return err
 	}
 	if fit := w.l.config.Cache.Fit; fit > 0 {
-		p = w.resizer.Fit(p, fit, false, imaging.Bicubic)
+		p = w.resizer.FitView(p, fit, w.l.config.Image)
 	}
 	w.l.pictures.put(at, p)
 	return w.trainer.Apply(p, rng, dst)

@@ -92,7 +92,7 @@ func collect(opts []Option) options {
 // Load opens a model:
 //
 //   - a directory, or a safetensors file, of open_clip, of transformers, of OpenAI's names, or of tandem;
-//   - a run of tandem's, whose newest good checkpoint is taken;
+//   - a run of tandem's, of which the final model of a fine-tuning is taken, otherwise the newest good checkpoint;
 //   - hf://org/name or hf://org/name@revision, from the Hugging Face hub or its cache.
 //
 // What cannot be read as asked is an error that names the field or the tensors. Weights of any type become float32.

@@ -194,8 +194,10 @@ func (r Result) doubtMetrics() []NamedMetric {
 }
 
 // SkippedLine says what was left out, "" if nothing.
-func (r Result) SkippedLine() string {
-	skipped := r.skipped()
+func (r Result) SkippedLine() string { return SkippedWords(r.skipped()) }
+
+// SkippedWords lists counts by reason, in the reasons' order; "" of none.
+func SkippedWords[N int | int64](skipped map[string]N) string {
 	var parts []string
 	for _, reason := range sortedKeys(skipped) {
 		parts = append(parts, fmt.Sprintf("%d %s", skipped[reason], reason))

@@ -46,8 +46,11 @@ const (
 	TextToImage = "text_to_image"
 )
 
+// MedianRank ends the names of the metrics of which less is better.
+const MedianRank = "_median_rank"
+
 // retrievalMetrics are the metrics of a direction.
-var retrievalMetrics = []string{"_R@1", "_R@5", "_R@10", "_mAP@10", "_median_rank"}
+var retrievalMetrics = []string{"_R@1", "_R@5", "_R@10", "_mAP@10", MedianRank}
 
 // retrieve searches both ways over a captioned set. Images and texts belong together if they share a key: the value of
 // the metadata column match, or, where match is empty, the example itself. A text that several examples carry is one
@@ -123,7 +126,7 @@ func (r *RetrievalResult) add(direction string, ranks *retrieve.Ranks, clusters 
 		r.Metrics[direction+retrievalMetrics[i]] = m
 	}
 	r.Metrics[direction+"_mAP@10"] = metrics.Rate(ranks.AveragePrecisionAt(10), clusters, seed)
-	r.Metrics[direction+"_median_rank"] = retrieve.MedianRank(ranks.FirstRanks(), clusters, seed)
+	r.Metrics[direction+MedianRank] = retrieve.MedianRank(ranks.FirstRanks(), clusters, seed)
 }
 
 // retrievalPool holds the candidates of both sides.

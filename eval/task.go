@@ -125,13 +125,34 @@ func (t Task) Validate() error {
 	case labelled && t.Label == "":
 		return fmt.Errorf("task %s: label is missing: name the metadata column that holds the class", t.Name)
 	}
+	if names := t.MetricNames(); t.Metric != "" && !slices.Contains(names, t.Metric) {
+		return fmt.Errorf("task %s: metric %q is none of its own: %s", t.Name, t.Metric, strings.Join(names, ", "))
+	}
 	if err := t.validateParts(); err != nil {
 		return fmt.Errorf("task %s: %w", t.Name, err)
 	}
 	return nil
 }
 
+// validateClasses wants names that tell the classes apart.
+func (t Task) validateClasses() error {
+	place := map[string]int{}
+	for i, class := range t.Classes {
+		if class.Name == "" {
+			return fmt.Errorf("classes: the class at position %d has no name", i+1)
+		}
+		if before, ok := place[class.Name]; ok {
+			return fmt.Errorf("classes: %q is the name at positions %d and %d: name the classes differently, as the labels of their images do; their words may be the same", class.Name, before+1, i+1)
+		}
+		place[class.Name] = i
+	}
+	return nil
+}
+
 func (t Task) validateParts() error {
+	if err := t.validateClasses(); err != nil {
+		return err
+	}
 	if t.Doubt != nil {
 		if err := t.Doubt.WithDefaults().Validate(); err != nil {
 			return fmt.Errorf("doubt: %w", err)
@@ -154,6 +175,34 @@ func (t Task) validateParts() error {
 		}
 	}
 	return zeroshot.CheckTemplates(t.Templates)
+}
+
+// MetricNames are the metrics that the task's results have, the first one the headline unless Metric names another. Acc5 is
+// among them where the number of classes is not known.
+func (t Task) MetricNames() []string {
+	switch t.Kind {
+	case MultiLabel:
+		return []string{MAP}
+	case Retrieval:
+		var names []string
+		for _, direction := range []string{ImageToText, TextToImage} {
+			for _, metric := range retrievalMetrics {
+				names = append(names, direction+metric)
+			}
+		}
+		return names
+	case Selection:
+		if t.Pairs != "" {
+			return []string{TextScore, ImageScore, GroupScore}
+		}
+		return []string{Chosen}
+	case Association:
+		return []string{EffectSize}
+	}
+	if n := len(t.Classes); 0 < n && n <= topAnswers {
+		return []string{Acc1, MeanPerClassRecall}
+	}
+	return []string{Acc1, Acc5, MeanPerClassRecall}
 }
 
 // Result is what a task found; one of the parts is set.

@@ -84,12 +84,27 @@ func runTasks(ctx context.Context, c *common, args []string, stdout, stderr io.W
 	if len(f.tasks) == 0 {
 		return fault.Userf("-task is missing: use one of %s, a YAML file, or a directory", strings.Join(configs.TaskNames(), ", "))
 	}
+	if err := f.checkPaths(); err != nil {
+		return err
+	}
 	p := progress.New(stderr)
 	report, err := f.evaluate(ctx, c, p)
 	if err != nil {
 		return err
 	}
 	return f.write(report, stdout)
+}
+
+// checkPaths refuses what could not be written, before anything is computed.
+func (f *evaluateFlags) checkPaths() error {
+	if err := checkOutputs(f.json, f.html, f.md, f.clip); err != nil {
+		return err
+	}
+	cache, err := f.cacheDir()
+	if err != nil {
+		return err
+	}
+	return checkDirectories(f.out, cache)
 }
 
 // evaluate runs all tasks.

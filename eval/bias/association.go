@@ -1,10 +1,10 @@
 package bias
 
 import (
-	"fmt"
 	"math"
 
 	"tandem/eval/metrics"
+	"tandem/internal/fault"
 	"tandem/internal/prng"
 	"tandem/internal/zeroshot"
 )
@@ -31,7 +31,7 @@ type Association struct {
 // Associate runs the test. Rows have length 1.
 func Associate(x, y, a, b [][]float32, seed uint64) (Association, error) {
 	if len(x) < 2 || len(y) < 2 || len(a) == 0 || len(b) == 0 {
-		return Association{}, fmt.Errorf("an association needs two images on each side and a word on each side, not %d, %d and %d, %d", len(x), len(y), len(a), len(b))
+		return Association{}, fault.Userf("an association needs two images on each side and a word on each side, not %d, %d and %d, %d", len(x), len(y), len(a), len(b))
 	}
 	scores := make([]float64, 0, len(x)+len(y))
 	for _, rows := range [][][]float32{x, y} {
