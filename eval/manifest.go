@@ -125,6 +125,8 @@ type Manifest struct {
 	Doubt   bool   `json:"doubt"`
 	// Versions of Go, of the modules that can change a number, and, under the backend's name, of XLA's plugin.
 	Versions map[string]string `json:"versions,omitempty"`
+	// Sources are the directories of pictures that tasks' data were prepared from, by Task.Data.
+	Sources map[string]string `json:"sources,omitempty"`
 }
 
 // Versions of the program and the modules that can change a number.

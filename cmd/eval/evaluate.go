@@ -138,6 +138,9 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 	session := eval.NewSession(encoder, eval.Options{
 		Cache: cache, Model: c.embeddings(m, fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
 	})
+	if report.Manifest.Sources, err = sourcesOf(tasks); err != nil {
+		return nil, err
+	}
 	for _, t := range tasks {
 		encoder.bar = p.Start(t.Task.Name, t.Size(), "images")
 		result, err := session.Run(ctx, t.Task, t.Set)
@@ -149,6 +152,21 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 		report.Results = append(report.Results, result)
 	}
 	return report, nil
+}
+
+// sourcesOf are the directories that tasks' shards were made of on the way, by where the shards are.
+func sourcesOf(tasks []configs.OpenTask) (map[string]string, error) {
+	sources := map[string]string{}
+	for _, t := range tasks {
+		source, err := prepare.SourceOf(t.Task.Data)
+		if err != nil {
+			return nil, err
+		}
+		if source != "" {
+			sources[t.Task.Data] = source
+		}
+	}
+	return sources, nil
 }
 
 // write writes what the flags ask for and prints the table.

@@ -54,11 +54,11 @@ func runVerify(ctx context.Context, c *common, args []string, stdout, stderr io.
 	if old.Manifest == nil {
 		return fault.Userf("%s has no manifest: only reports that eval wrote can be run again", path)
 	}
-	fresh, err := again(ctx, c, old, stderr)
+	v := verification{path: path, tolerance: *tolerance, all: c.verbose, lost: map[string]string{}}
+	fresh, err := v.again(ctx, c, old, stdout, stderr)
 	if err != nil {
 		return err
 	}
-	v := verification{path: path, tolerance: *tolerance, all: c.verbose}
 	return v.agree(old, fresh, stdout)
 }
 
@@ -67,10 +67,12 @@ type verification struct {
 	path      string
 	tolerance float64
 	all       bool // name all differences
+	// lost are directories of pictures that are not there any more, by the data that were prepared from them.
+	lost map[string]string
 }
 
 // again runs a report's tasks.
-func again(ctx context.Context, c *common, old *eval.Report, stderr io.Writer) (*eval.Report, error) {
+func (v *verification) again(ctx context.Context, c *common, old *eval.Report, stdout, stderr io.Writer) (*eval.Report, error) {
 	if c.checkpoint == "" {
 		c.checkpoint = old.Manifest.Checkpoint
 	}
@@ -82,7 +84,12 @@ func again(ctx context.Context, c *common, old *eval.Report, stderr io.Writer) (
 	opener := &configs.Opener{Options: prepare.Options{Offline: c.offline, Progress: p}}
 	defer opener.Close()
 	var tasks []configs.OpenTask
+	now, err := v.prepareAgain(ctx, old.Manifest.Sources, opener.Options, stdout)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range old.Results {
+		r.Task.Data = cmp.Or(now[r.Task.Data], r.Task.Data)
 		t, err := opener.Task(ctx, r.Task)
 		if err != nil {
 			return nil, err
@@ -90,7 +97,44 @@ func again(ctx context.Context, c *common, old *eval.Report, stderr io.Writer) (
 		tasks = append(tasks, t)
 	}
 	f := evaluateFlags{cache: "none", doubt: old.Manifest.Doubt, seed: old.Manifest.Seed}
-	return f.evaluateTasks(ctx, c, p, opener, tasks)
+	fresh, err := f.evaluateTasks(ctx, c, p, opener, tasks)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range old.Results { // where a directory's shards lie depends on its files' times, and is no difference
+		fresh.Results[i].Task.Data = r.Task.Data
+	}
+	return fresh, nil
+}
+
+// prepareAgain looks at the directories of pictures as they are today, and says what has changed in them. It returns where
+// their shards are now, by where they were.
+func (v *verification) prepareAgain(ctx context.Context, sources map[string]string, o prepare.Options, stdout io.Writer) (map[string]string, error) {
+	now := map[string]string{}
+	for _, shards := range slices.Sorted(maps.Keys(sources)) {
+		source := sources[shards]
+		if _, err := os.Stat(source); err != nil {
+			v.lost[shards] = source
+			continue
+		}
+		location, err := prepare.Directory(ctx, source, o)
+		if err != nil {
+			return nil, err
+		}
+		if now[shards] = location; location == shards {
+			continue
+		}
+		changes, err := prepare.ChangesSince(shards, source)
+		if err != nil {
+			return nil, err
+		}
+		if what := changes.String(); what != "" {
+			fmt.Fprintf(stdout, "%s has changed since the report: %s\n", source, what)
+		} else {
+			fmt.Fprintf(stdout, "%s was prepared again: what the report was measured on is not there any more\n", source)
+		}
+	}
+	return now, nil
 }
 
 // agree prints what differs; an error says that something does.
@@ -150,6 +194,11 @@ func (v *verification) result(old, fresh eval.Result, written []byte, stdout io.
 		return false, err
 	}
 	name := old.Task.Name
+	if source := v.lost[old.Task.Data]; source != "" {
+		_, err = fmt.Fprintf(stdout, "%s: DIFFERS: %s is gone; what was prepared from it is still here and %s\n", name, source,
+			map[bool]string{true: "gives the same", false: "differs, too"}[bytes.Equal(compact.Bytes(), now)])
+		return false, err
+	}
 	if bytes.Equal(compact.Bytes(), now) {
 		_, err = fmt.Fprintf(stdout, "%s: the same, byte for byte\n", name)
 		return true, err

@@ -5,11 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"tandem/data/build"
 	"tandem/data/ingest"
@@ -31,12 +28,19 @@ func Directory(ctx context.Context, location string, o Options) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	dir, err := o.directoryOf(location, input.Classes())
+	files, err := filesOf(location)
+	if err != nil {
+		return "", err
+	}
+	dir, err := o.directoryOf(files)
 	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(filepath.Join(dir, shard.ManifestName)); err == nil {
 		return dir, nil
+	}
+	if err := files.write(filepath.Join(filepath.Dir(dir), filesName)); err != nil {
+		return "", err
 	}
 	report, err := build.Build(ctx, []ingest.Input{input}, build.Options{Out: dir, Progress: o.Progress})
 	if err != nil {
@@ -45,35 +49,21 @@ func Directory(ctx context.Context, location string, o Options) (string, error) 
 	return dir, report.Check()
 }
 
-// directoryOf names the shards of a directory by its place and the names, sizes and times of all its files, and by the
-// classes whose labels are not the names in its list: shards in which such classes were one are not used.
-func (o Options) directoryOf(location string, classes map[string][]string) (string, error) {
+// directoryVersion changes when the same files would make other shards.
+const directoryVersion = 2
+
+// directoryOf names the shards of a directory by its place and the names, sizes and times of all its files.
+func (o Options) directoryOf(files *files) (string, error) {
 	root, err := o.root()
 	if err != nil {
 		return "", err
 	}
-	absolute, err := filepath.Abs(location)
-	if err != nil {
-		return "", err
-	}
 	h := sha256.New()
-	fmt.Fprintln(h, absolute)
-	for _, column := range slices.Sorted(maps.Keys(classes)) {
-		if repeated := shard.RepeatedNames(classes[column]); len(repeated) > 0 {
-			fmt.Fprintf(h, "%q %q\n", column, slices.Sorted(maps.Keys(repeated)))
-		}
+	fmt.Fprintln(h, directoryVersion, files.Directory)
+	for _, f := range files.list {
+		fmt.Fprintf(h, "%q %d %d\n", f.Name, f.Size, f.Time)
 	}
-	err = filepath.WalkDir(absolute, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		info, err := os.Stat(path) // of the file behind a link
-		if err == nil {
-			fmt.Fprintf(h, "%q %d %d\n", path, info.Size(), info.ModTime().UnixNano())
-		}
-		return nil // what cannot be read is reported when it is
-	})
-	return filepath.Join(root, "tasks", hex.EncodeToString(h.Sum(nil))[:16], filepath.Base(absolute)), err
+	return filepath.Join(root, "tasks", hex.EncodeToString(h.Sum(nil))[:16], filepath.Base(files.Directory)), nil
 }
 
 // root is Root, or the default.
