@@ -64,6 +64,7 @@ func Run(ctx context.Context, enc Encoder, task Task, set Dataset) (Result, erro
 // Run evaluates a task on the data set that its data and split name.
 func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, error) {
 	result := Result{Task: task, Inputs: inputsOf(task)}
+	result.Inputs.LeftOut = leftOut(set)
 	var err error
 	switch task.Kind {
 	case Retrieval:
@@ -141,14 +142,25 @@ func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inpu
 	return e, c, err
 }
 
-// other opens and encodes a subset that a task names beside its own examples.
-func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subset) (*Embedded, error) {
+// other opens and encodes a subset that a task names beside its own examples, and notes it as the named part.
+func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subset, part string, in *Inputs) (*Embedded, error) {
 	subset = task.within(subset)
 	set, err := s.open(ctx, task, own, subset)
 	if err != nil {
 		return nil, err
 	}
-	return s.embed(ctx, filter(set, subset))
+	e, err := s.embed(ctx, filter(set, subset))
+	if err != nil {
+		return nil, err
+	}
+	in.Others[part] = e.Data
+	if lost := leftOut(set); len(lost) > 0 && subset.Data != task.Data {
+		if in.OthersLeftOut == nil {
+			in.OthersLeftOut = map[string]map[string]int64{}
+		}
+		in.OthersLeftOut[part] = lost
+	}
+	return e, nil
 }
 
 // open finds the set that a subset is of: the task's own, or another.

@@ -29,6 +29,9 @@ func (s *Shards) Close() error { return s.files.Close() }
 // Fingerprint is a hash over the contents of all files of the split, taken from the manifest.
 func (s *Shards) Fingerprint() string { return s.files.Fingerprint() }
 
+// LeftOut counts the rows that were left out when the shards were made, of all splits, by reason.
+func (s *Shards) LeftOut() map[string]int64 { return s.files.Manifest.Books.Skipped }
+
 // Examples implements Dataset.
 func (s *Shards) Examples(ctx context.Context) iter.Seq2[Example, error] {
 	return numbered(s.files.Examples(ctx))
