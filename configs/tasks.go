@@ -1,13 +1,16 @@
 package configs
 
 import (
+	"context"
 	"embed"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"tandem/data"
 	"tandem/data/shard"
 	"tandem/eval"
 	"tandem/internal/fault"
@@ -80,6 +83,9 @@ func allTasks(ref string) ([]eval.Task, error) {
 	}
 	suite, _, _ := strings.Cut(ref, "/")
 	content, err := taskFiles.ReadFile("tasks/" + suite + ".yaml")
+	if err != nil && (filepath.IsAbs(ref) || strings.HasSuffix(ref, "/") || strings.HasPrefix(ref, ".")) {
+		return nil, fault.Userf("no such directory: %s", ref)
+	}
 	if err != nil {
 		return nil, fault.Userf("task %q is unknown: use one of %s, a YAML file, or a directory of labelled shards", ref, strings.Join(TaskNames(), ", "))
 	}
@@ -148,11 +154,11 @@ func inherit(t, suite eval.Task) eval.Task {
 }
 
 // DirectoryTasks makes a task of each split of a shard directory: classification by the column label, by default "class"
-// or "label" where there is one, and retrieval otherwise.
+// or "label" where there is one, and retrieval otherwise. The classes are those of all splits.
 func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 	content, err := os.ReadFile(filepath.Join(dir, shard.ManifestName))
 	if err != nil {
-		return nil, fault.Userf("%s is not a directory of shards: it has no %s (make one with: data build -out DIR %s)", dir, shard.ManifestName, dir)
+		return nil, fault.Userf("%s is not a directory of shards: it has no %s (make one with: go run ./cmd/data build -out DIR %s)", dir, shard.ManifestName, dir)
 	}
 	manifest, err := shard.ParseManifest(filepath.Join(dir, shard.ManifestName), content)
 	if err != nil {
@@ -165,24 +171,38 @@ func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 		}
 		candidates = []string{label}
 	}
+	kind := eval.Task{Kind: eval.Retrieval}
+	if i := slices.IndexFunc(candidates, func(c string) bool { return slices.Contains(columns, c) }); i >= 0 {
+		kind = eval.Task{Kind: eval.Classification, Label: candidates[i], Templates: manifest.Templates}
+		if kind.Classes, err = directoryClasses(dir, manifest, kind.Label); err != nil {
+			return nil, err
+		}
+	}
 	var tasks []eval.Task
 	for _, split := range manifest.SplitNames() {
-		task := eval.Task{Name: filepath.Base(dir) + "/" + split, Data: dir, Split: split, Templates: manifest.Templates, Kind: eval.Retrieval}
-		for _, column := range candidates {
-			if slices.Contains(columns, column) {
-				task.Kind, task.Label = eval.Classification, column
-				for _, name := range manifest.Classes[column] {
-					task.Classes = append(task.Classes, eval.Class{Name: name})
-				}
-				break
-			}
-		}
-		if task.Kind == eval.Retrieval {
-			task.Templates = nil
-		}
+		task := kind
+		task.Name, task.Data, task.Split = filepath.Base(dir)+"/"+split, dir, split
 		tasks = append(tasks, task)
 	}
 	return tasks, nil
+}
+
+// directoryClasses are a label's classes in the source's order, or else its values in all splits: a class that one split
+// happens to lack is an answer there all the same.
+func directoryClasses(dir string, manifest *shard.Manifest, label string) (classes []eval.Class, err error) {
+	for _, name := range manifest.Classes[label] {
+		classes = append(classes, eval.Class{Name: name})
+	}
+	if len(classes) > 0 {
+		return classes, nil
+	}
+	ctx := context.Background() // a local directory: nothing to wait for
+	set, err := data.OpenShards(ctx, dir, "")
+	if err != nil {
+		return nil, err
+	}
+	values, err := set.Values(ctx, label)
+	return eval.ClassesOf(values), errors.Join(err, set.Close())
 }
 
 // readLists fills classes and templates from the files that a task names: one a line, relative to the task's file.

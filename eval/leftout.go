@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"tandem/data/shard"
 )
 
 // booked is a Dataset that knows what was left out of it when it was made.
@@ -40,9 +42,9 @@ func (r Result) LeftOut() (lines []string) {
 
 // IngestWords say what was left out when shards were made of some data, and where the rows are listed.
 func IngestWords(counts map[string]int64, data string) string {
-	list := "skipped.jsonl beside the shards" // build.SkippedName, of a higher rank
+	list := shard.SkippedName + " beside the shards"
 	if strings.ContainsRune(data, filepath.Separator) {
-		list = filepath.Join(data, "skipped.jsonl")
+		list = filepath.Join(data, shard.SkippedName)
 	}
 	return fmt.Sprintf("%s when the data were read, over all splits (%s lists them)", SkippedWords(counts), list)
 }
