@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -177,6 +178,9 @@ func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 		if kind.Classes, err = directoryClasses(dir, manifest, kind.Label); err != nil {
 			return nil, err
 		}
+	}
+	if kind.Kind == eval.Retrieval && manifest.Captions.Count == 0 {
+		return nil, fault.Userf("%s has neither captions nor a column class or label; it has %s: name the column with the class, as label in a task file or with new -label", dir, cmp.Or(strings.Join(columns, ", "), "no label"))
 	}
 	var tasks []eval.Task
 	for _, split := range manifest.SplitNames() {

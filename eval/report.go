@@ -45,7 +45,7 @@ func ReadReport(path string) (*Report, error) {
 	}
 	var r Report
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fault.Userf("%s is not a report: %w", path, err)
+		return nil, fault.Userf("%s is not a report: %w", path, fault.JSON(err))
 	}
 	if len(r.Results) == 0 {
 		return nil, fault.Userf("%s holds no results", path)

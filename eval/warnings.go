@@ -24,8 +24,8 @@ func (r Result) warnings() []string {
 		return list
 	}
 	if missing := c.withoutExamples(); len(missing) > 0 {
-		list = append(list, fmt.Sprintf("%d of the %d classes have no example in split %s and count as wrong answers only: %s",
-			len(missing), len(c.Classes), cmp.Or(r.Task.Split, "all"), someOf(missing)))
+		list = append(list, fmt.Sprintf("%s of %d without an example in split %q can only be a wrong answer: %s",
+			pluralOf(len(missing), "class", "classes"), len(c.Classes), r.Task.Split, someOf(missing)))
 	}
 	if few == 0 {
 		rough("intervals of doubt are", fewestClusters(r.doubtMetrics()))
@@ -67,9 +67,11 @@ func fewestClusters(list []NamedMetric) int {
 	return few
 }
 
-func plural(n int, what string) string {
+func plural(n int, what string) string { return pluralOf(n, what, what+"s") }
+
+func pluralOf(n int, one, many string) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %s", n, many)
 }
