@@ -38,7 +38,8 @@ func TaskNames() []string {
 }
 
 // Tasks finds tasks by the name of an embedded file, the path of a YAML file, or a directory of labelled shards. A name
-// with a slash picks one task of a suite: "emoji/group"; of a file or a directory, FILE#NAME does.
+// with a slash picks one task of a suite, "emoji/group", or one split of a directory, "shards/test"; of a file or a
+// directory, FILE#NAME does.
 func Tasks(ref string) ([]eval.Task, error) {
 	location, name := splitRef(ref)
 	tasks, err := allTasks(location)
@@ -84,10 +85,13 @@ func allTasks(ref string) ([]eval.Task, error) {
 	}
 	suite, _, _ := strings.Cut(ref, "/")
 	content, err := taskFiles.ReadFile("tasks/" + suite + ".yaml")
-	if err != nil && (filepath.IsAbs(ref) || strings.HasSuffix(ref, "/") || strings.HasPrefix(ref, ".")) {
-		return nil, fault.Userf("no such directory: %s", ref)
-	}
 	if err != nil {
+		if tasks := splitTask(ref); tasks != nil {
+			return tasks, nil
+		}
+		if filepath.IsAbs(ref) || strings.HasSuffix(ref, "/") || strings.HasPrefix(ref, ".") {
+			return nil, fault.Userf("no such directory: %s", ref)
+		}
 		return nil, fault.Userf("task %q is unknown: use one of %s, a YAML file, or a directory of labelled shards", ref, strings.Join(TaskNames(), ", "))
 	}
 	tasks, err := parseTasks(suite+".yaml", content)
@@ -95,6 +99,21 @@ func allTasks(ref string) ([]eval.Task, error) {
 		return tasks, err
 	}
 	return pick(tasks, "suite "+suite, ref)
+}
+
+// splitTask is the task of one split of a shard directory, nil if ref names no such split.
+func splitTask(ref string) []eval.Task {
+	dir, split := filepath.Dir(ref), filepath.Base(ref)
+	tasks, err := DirectoryTasks(dir, "")
+	if err != nil {
+		return nil
+	}
+	for _, t := range tasks {
+		if t.Split == split {
+			return []eval.Task{t}
+		}
+	}
+	return nil
 }
 
 func parseTasks(name string, content []byte) ([]eval.Task, error) {

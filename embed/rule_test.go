@@ -115,6 +115,30 @@ func TestRuleAndOtherOptions(t *testing.T) {
 	}
 }
 
+// TestRuleOfAnotherModel: a rule that names another model is refused; one that names this one, with or without the backend
+// that an evaluation puts behind it, and one that names none are obeyed.
+func TestRuleOfAnotherModel(t *testing.T) {
+	m := mustLoad(t, "testdata/hf")
+	own, err := m.Fingerprint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := mustLoad(t, "testdata/open_clip").Fingerprint()
+	if err != nil || other == own || len(own) != 64 {
+		t.Fatalf("fingerprints %q and %q, %v", own, other, err)
+	}
+	for model, want := range map[string]string{
+		"": "", own: "", own + " xla:cpu (PJRT API 0.1, plugin 12)": "", own + "0": "was fitted to another model", own[:20]: "was fitted to another model",
+		other: "rule.json was fitted to another model (" + other[:12] + ", this is " + own[:12] + "): evaluate this one to get its rule",
+	} {
+		option := writeRule(t, zeroshot.Rule{Score: zeroshot.ByMargin, Scale: 10, Model: model})
+		_, err := m.Classify(t.Context(), picture(t), []string{"cat", "dog"}, option)
+		if (err == nil) != (want == "") || err != nil && (!fault.IsUser(err) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("a rule of %q: error %v, want %q", model, err, want)
+		}
+	}
+}
+
 func TestBadRules(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{

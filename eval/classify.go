@@ -382,42 +382,49 @@ func (s *Session) doubts(ctx context.Context, task Task, set Dataset, c *zerosho
 	if !s.o.Doubt && task.Doubt == nil {
 		return nil
 	}
-	validation, test := a.halves()
+	fit, measure := a.halves()
+	own := a // the examples to fit on are among these
 	r.DoubtNote = "fitted on half of the examples, chosen by a hash of their identifiers, and measured on the other half"
 	if task.Validation != nil {
 		e, err := s.other(ctx, task, set, *task.Validation, "validation", in)
 		if err != nil {
 			return fmt.Errorf("validation: %w", err)
 		}
-		v := score(c, task, e)
-		r.SkippedValidation = v.skipped
-		validation, test = v.Answers, a.Answers
-		for i := range v.records {
-			v.records[i].Set = "validation"
+		own = score(c, task, e)
+		r.SkippedValidation = own.skipped
+		fit, measure = own.all(), a.all()
+		for i := range own.records {
+			own.records[i].Set = "validation"
 		}
-		r.Records = append(r.Records, v.records...)
+		defer func() { r.Records = append(r.Records, own.records...) }()
 		r.DoubtNote = "fitted on the task's validation examples and measured on its own"
 	}
 	unknown, err := s.unknown(ctx, task, set, c, r, in)
 	if err != nil {
 		return fmt.Errorf("unknown: %w", err)
 	}
-	if validation.Len() < minDoubt || test.Len() < minDoubt {
-		r.DoubtNote = fmt.Sprintf("not measured: %d examples to fit on and %d to measure on; both need %d", validation.Len(), test.Len(), minDoubt)
+	defer func() { r.Records = append(r.Records, unknown.records...) }()
+	if len(fit) < minDoubt || len(measure) < minDoubt {
+		r.DoubtNote = fmt.Sprintf("not measured: %d examples to fit on and %d to measure on; both need %d", len(fit), len(measure), minDoubt)
 		return nil
 	}
 	config := doubt.Config{}
 	if task.Doubt != nil {
 		config = *task.Doubt
 	}
-	if r.Doubt, err = doubt.Evaluate(config, validation, test, unknown.Answers, c.Scale, s.o.Seed); err != nil {
+	if r.Doubt, err = doubt.Evaluate(config, own.Pick(fit), a.Pick(measure), unknown.Answers, c.Scale, s.o.Seed); err != nil {
 		return err
 	}
 	rule := &r.Doubt.Chosen
 	rule.Task, rule.Model, rule.Classes, rule.Templates = task.Name, s.o.Model, c.Classes, task.Templates
-	a.refuse(rule)
-	unknown.refuse(rule)
-	r.Records = append(r.Records, unknown.records...)
+	for _, side := range []*answers{a, own, unknown} {
+		side.refuse(rule)
+	}
+	choosing, measuring := doubt.Divide(config, unknown.Answers)
+	own.mark(fit, record.Fitted)
+	a.mark(measure, record.Measured)
+	unknown.mark(choosing, record.Fitted)
+	unknown.mark(measuring, record.Measured)
 	return nil
 }
 
@@ -467,9 +474,24 @@ func someOf(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 }
 
+// all are the places of all answers.
+func (a *answers) all() []int {
+	list := make([]int, a.Len())
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+// mark writes into the records what doubt did with the answers.
+func (a *answers) mark(answers []int, part string) {
+	for _, i := range answers {
+		a.records[a.at[i]].Part = part
+	}
+}
+
 // halves divides the examples by a hash of their cluster or identifier.
-func (a *answers) halves() (validation, test doubt.Answers) {
-	var first, second []int
+func (a *answers) halves() (first, second []int) {
 	for i, e := range a.examples {
 		key := e.Labels[a.task.Cluster]
 		if key == "" {
@@ -483,14 +505,25 @@ func (a *answers) halves() (validation, test doubt.Answers) {
 			second = append(second, i)
 		}
 	}
-	return a.Pick(first), a.Pick(second)
+	return first, second
 }
 
 // refuse writes the rule's answers into the records.
 func (a *answers) refuse(rule *zeroshot.Rule) {
-	for i, sims := range a.Similarities {
-		a.records[a.at[i]].Known = rule.Known(sims)
-	}
+	eachParallel(a.Len(), func(i int) {
+		r, sims := &a.records[a.at[i]], a.Similarities[i]
+		p := zeroshot.Softmax(sims, rule.Scale)
+		r.Known, r.Confidence = rule.Known(sims), zeroshot.Confidence(rule.Score, sims, rule.Scale)
+		r.FittedProbability = slices.Max(p)
+		var set []int
+		if rule.Conformal != nil {
+			set = rule.Conformal.Set(p)
+			r.SetSize = int64(len(set))
+		}
+		if truth := a.Truth[i]; truth >= 0 {
+			r.FittedLabelProbability, r.SetHolds = p[truth], slices.Contains(set, truth)
+		}
+	})
 }
 
 // Numbers of samples that a report shows, of each kind and of one class.

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"tandem/internal/zeroshot"
 )
@@ -81,4 +82,18 @@ func checkRows(got, want int, what string) error {
 // sortedKeys lists a map's keys in order.
 func sortedKeys[V any](m map[string]V) []string {
 	return slices.Sorted(maps.Keys(m))
+}
+
+// columnNames lists the metadata columns that any example has, for messages.
+func columnNames(examples []Example) string {
+	names := map[string]bool{}
+	for _, e := range examples {
+		for name := range e.Labels {
+			names[name] = true
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(sortedKeys(names), ", ")
 }

@@ -124,11 +124,12 @@ func configDifference(a, b Task) string {
 type Manifest struct {
 	Checkpoint string `json:"checkpoint"` // where it was
 	// Model is a hash over weights, configuration, preprocessing and tokenizer.
-	Model    string            `json:"model"`
-	Backend  string            `json:"backend,omitempty"`
-	Devices  int               `json:"devices,omitempty"` // that batches were split over
-	Seed     uint64            `json:"seed"`
-	Doubt    bool              `json:"doubt"`
+	Model   string `json:"model"`
+	Backend string `json:"backend,omitempty"` // the one that ran, never "auto"
+	Devices int    `json:"devices,omitempty"` // that batches were split over
+	Seed    uint64 `json:"seed"`
+	Doubt   bool   `json:"doubt"`
+	// Versions of Go, of the modules that can change a number, and, under the backend's name, of XLA's plugin.
 	Versions map[string]string `json:"versions,omitempty"`
 }
 

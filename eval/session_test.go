@@ -253,6 +253,7 @@ func TestBadTasks(t *testing.T) {
 		"score \"luck\"":      {Name: "t", Data: "d", Label: "c", Doubt: &doubt.Config{Score: "luck"}},
 		"a selection needs":   {Name: "t", Data: "d", Kind: Selection},
 		"association:":        {Name: "t", Data: "d", Kind: Association},
+		"metric \"acc9\"":     {Name: "t", Data: "d", Label: "c", Metric: "acc9"},
 		"match and attribute": {Name: "t", Data: "d", Label: "c", Counterfactual: &Counterfactual{Match: "x"}},
 	} {
 		if err := task.Validate(); err == nil || !strings.Contains(err.Error(), want) {

@@ -125,6 +125,9 @@ func (t Task) Validate() error {
 	case labelled && t.Label == "":
 		return fmt.Errorf("task %s: label is missing: name the metadata column that holds the class", t.Name)
 	}
+	if names := t.MetricNames(); t.Metric != "" && !slices.Contains(names, t.Metric) {
+		return fmt.Errorf("task %s: metric %q is none of its own: %s", t.Name, t.Metric, strings.Join(names, ", "))
+	}
 	if err := t.validateParts(); err != nil {
 		return fmt.Errorf("task %s: %w", t.Name, err)
 	}
@@ -154,6 +157,34 @@ func (t Task) validateParts() error {
 		}
 	}
 	return zeroshot.CheckTemplates(t.Templates)
+}
+
+// MetricNames are the metrics that the task's results have, the first one the headline unless Metric names another. Acc5 is
+// among them where the number of classes is not known.
+func (t Task) MetricNames() []string {
+	switch t.Kind {
+	case MultiLabel:
+		return []string{MAP}
+	case Retrieval:
+		var names []string
+		for _, direction := range []string{ImageToText, TextToImage} {
+			for _, metric := range retrievalMetrics {
+				names = append(names, direction+metric)
+			}
+		}
+		return names
+	case Selection:
+		if t.Pairs != "" {
+			return []string{TextScore, ImageScore, GroupScore}
+		}
+		return []string{Chosen}
+	case Association:
+		return []string{EffectSize}
+	}
+	if n := len(t.Classes); 0 < n && n <= topAnswers {
+		return []string{Acc1, MeanPerClassRecall}
+	}
+	return []string{Acc1, Acc5, MeanPerClassRecall}
 }
 
 // Result is what a task found; one of the parts is set.

@@ -23,6 +23,8 @@ func (r Result) Records() []record.Record {
 		return r.Retrieval.Records
 	case r.Selection != nil:
 		return r.Selection.Records
+	case r.Association != nil:
+		return r.Association.Records
 	}
 	return nil
 }

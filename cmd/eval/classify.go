@@ -138,27 +138,18 @@ func (f *classifyFlags) classifier(ctx context.Context, c *common, stderr io.Wri
 	if err != nil {
 		return nil, err
 	}
-	if rule != nil {
-		if err := f.checkRule(m, rule, labels, stderr); err != nil {
-			return nil, err
-		}
-	}
 	classifier, err := m.NewClassifier(ctx, labels, options...)
 	if err != nil {
 		return nil, err
 	}
+	if rule != nil {
+		f.warnOfLabels(rule, labels, stderr)
+	}
 	return classifier.Classify, nil
 }
 
-// checkRule refuses a rule of another model and warns where other labels or templates make it a guess.
-func (f *classifyFlags) checkRule(m *embed.Model, rule *zeroshot.Rule, labels []string, stderr io.Writer) error {
-	fingerprint, err := modelFingerprint(m)
-	if err != nil {
-		return err
-	}
-	if !sameModel(rule.Model, fingerprint) {
-		return fault.Userf("%s was fitted to another model (%.12s, this is %.12s): evaluate this one to get its rule", f.rule, rule.Model, fingerprint)
-	}
+// warnOfLabels says where other labels or templates than a rule's make it a guess.
+func (f *classifyFlags) warnOfLabels(rule *zeroshot.Rule, labels []string, stderr io.Writer) {
 	names := make([]string, len(rule.Classes))
 	for i, class := range rule.Classes {
 		names[i] = class.Name
@@ -166,12 +157,6 @@ func (f *classifyFlags) checkRule(m *embed.Model, rule *zeroshot.Rule, labels []
 	if !slices.Equal(names, labels) || len(f.templates) > 0 && !slices.Equal(f.templates, rule.Templates) {
 		fmt.Fprintf(stderr, "eval: %s was fitted to other labels or templates: its threshold and sets promise nothing here\n", f.rule)
 	}
-	return nil
-}
-
-// sameModel compares a stored fingerprint, which may have the backend behind it, with a model's.
-func sameModel(stored, fingerprint string) bool {
-	return stored == "" || strings.HasPrefix(stored, fingerprint)
 }
 
 func (f *classifyFlags) probeClassifier(c *common, stderr io.Writer) (classifyFunc, error) {
@@ -183,12 +168,12 @@ func (f *classifyFlags) probeClassifier(c *common, stderr io.Writer) (classifyFu
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := modelFingerprint(m)
+	same, err := m.IsFor(file.Model)
 	if err != nil {
 		return nil, err
 	}
-	if file.Dim != m.Dim() || !sameModel(file.Model, fingerprint) {
-		return nil, fault.Userf("%s was trained on another model's embeddings (%.12s, this is %.12s): train it again with %s probe", f.probe, file.Model, fingerprint, program)
+	if file.Dim != m.Dim() || !same {
+		return nil, fault.Userf("%s was trained on the embeddings of another model (%.12s): train it again with %s probe", f.probe, file.Model, program)
 	}
 	return func(ctx context.Context, image []byte) ([]embed.Prediction, error) {
 		rows, err := m.EncodeImages(ctx, image)

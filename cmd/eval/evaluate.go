@@ -123,7 +123,7 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := modelFingerprint(m)
+	fingerprint, err := m.Fingerprint()
 	if err != nil {
 		return nil, err
 	}
@@ -132,11 +132,11 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 		return nil, err
 	}
 	report := &eval.Report{Title: "tandem evaluation", Model: describe(m), Manifest: &eval.Manifest{
-		Checkpoint: m.Dir, Model: fingerprint, Backend: c.backend, Devices: c.devices, Seed: f.seed, Doubt: f.doubt, Versions: eval.Versions(),
+		Checkpoint: m.Dir, Model: fingerprint, Backend: m.Backend.Name, Devices: c.devices, Seed: f.seed, Doubt: f.doubt, Versions: versions(m),
 	}}
 	encoder := &counted{Encoder: m}
 	session := eval.NewSession(encoder, eval.Options{
-		Cache: cache, Model: c.embeddings(fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
+		Cache: cache, Model: c.embeddings(m, fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
 	})
 	for _, t := range tasks {
 		encoder.bar = p.Start(t.Task.Name, t.Size(), "images")

@@ -39,7 +39,7 @@ type common struct {
 }
 
 func (c *common) register(flags *flag.FlagSet) {
-	flags.StringVar(&c.checkpoint, "ckpt", "", "`directory` of a checkpoint, or of a run, whose newest one is taken")
+	flags.StringVar(&c.checkpoint, "ckpt", "", "`directory` of a checkpoint or of a run, of which the final model is taken, or the newest checkpoint")
 	flags.StringVar(&c.backend, "backend", "auto", "auto, xla:cpu, xla:cuda, xla:tpu or go")
 	flags.BoolVar(&c.offline, "offline", false, "never download anything")
 	flags.IntVar(&c.devices, "devices", 1, "`number` of devices to split each batch of images or texts over")

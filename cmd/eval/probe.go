@@ -230,7 +230,7 @@ func (f *probeFlags) curves(train, test probe.Set, classifier *zeroshot.Classifi
 
 // embed encodes both splits and the classes.
 func (f *probeFlags) embed(ctx context.Context, c *common, m *embed.Model, p *progress.Reporter, opener *configs.Opener, t configs.OpenTask) (d eval.ProbeData, model string, err error) {
-	fingerprint, err := modelFingerprint(m)
+	fingerprint, err := m.Fingerprint()
 	if err != nil {
 		return d, "", err
 	}
@@ -238,7 +238,7 @@ func (f *probeFlags) embed(ctx context.Context, c *common, m *embed.Model, p *pr
 	if err != nil {
 		return d, "", err
 	}
-	model = c.embeddings(fingerprint)
+	model = c.embeddings(m, fingerprint)
 	encoder := &counted{Encoder: m, bar: p.Start(t.Task.Name, -1, "images")}
 	session := eval.NewSession(encoder, eval.Options{Cache: cache, Model: model, Open: opener.Open, Seed: f.seed})
 	d, err = session.Labelled(ctx, t.Task, t.Set, eval.Subset{Split: f.train}, f.holdout)

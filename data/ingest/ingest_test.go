@@ -205,7 +205,7 @@ func TestCSV(t *testing.T) {
 	check(t, in,
 		`i/1.jpg train 1 ["one, quoted" "one again"] colour=red`,
 		`! malformed row`,
-		`i/2.jpg val 2 ["two"]`,
+		`i/2.jpg val 2 ["two"] colour=`,
 		`! missing image i/9.jpg`,
 		`! missing image`,
 		`! malformed row`,
@@ -217,6 +217,42 @@ func TestCSV(t *testing.T) {
 	for r := range in.Parts()[0].Rows(context.Background()) {
 		if want := fmt.Sprintf("%s#%d", r.Key, r.At.Row); r.Key != "" && r.SpareKey != want {
 			t.Errorf("spare key %q, want %q", r.SpareKey, want)
+		}
+	}
+}
+
+// TestEmptyLabels: an empty cell is a label of its own, not the lack of one, and fills no template.
+func TestEmptyLabels(t *testing.T) {
+	type row struct {
+		Image []byte  `parquet:"image"`
+		Tags  *string `parquet:"tags,optional"`
+	}
+	dog, empty := "dog", ""
+	dir := write(t, map[string]string{
+		"1.jpg": "1", "2.jpg": "2", "3.jpg": "3",
+		"l.csv":     "image,tags\n1.jpg,dog\n2.jpg,\n",
+		"l.tsv":     "image\ttags\n1.jpg\tdog\n2.jpg\t\n",
+		"l.jsonl":   `{"image": "1.jpg", "tags": "dog"}` + "\n" + `{"image": "2.jpg", "tags": ""}` + "\n" + `{"image": "3.jpg", "tags": null}`,
+		"l.parquet": parquetOf(t, []row{{[]byte("1"), &dog}, {[]byte("2"), &empty}, {[]byte("3"), nil}}),
+	})
+	for name, want := range map[string][]string{
+		"l.csv": {"dog", ""}, "l.tsv": {"dog", ""}, "l.jsonl": {"dog", "", "none"}, "l.parquet": {"dog", "", "none"},
+	} {
+		var got []string
+		for r, err := range mustOpen(t, filepath.Join(dir, name), Options{LabelColumns: []string{"tags"}, Templates: []string{"a {tags}"}}).Parts()[0].Rows(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, ok := r.Labels["tags"]
+			if !ok {
+				value = "none"
+			}
+			if got = append(got, value); (len(r.Captions) > 0) != (value == "dog") {
+				t.Errorf("%s: tags %q make the captions %q", name, value, r.Captions)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
 }

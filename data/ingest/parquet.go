@@ -439,7 +439,7 @@ func (t *table) text(r *openedTable, row *Row, name string, v parquet.Value) {
 	if slices.Contains(c.captions, name) {
 		row.Captions = append(row.Captions, text)
 	}
-	if slices.Contains(c.labels, name) && text != "" {
+	if slices.Contains(c.labels, name) { // an empty text, too, which is no null
 		row.setLabel(name, text)
 	}
 }

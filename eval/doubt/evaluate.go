@@ -202,10 +202,8 @@ func (r *Result) rules(c Config, validation, test, unknown Answers, seed uint64)
 		}
 		return 0
 	})
-	choosing, measuring := unknown.halve()
-	if c.FalseAccept == 0 {
-		measuring = unknown
-	}
+	first, second := Divide(c, unknown)
+	choosing, measuring := unknown.Pick(first), unknown.Pick(second)
 	for _, score := range scores {
 		threshold, note := chooseThreshold(c, score, validation, choosing, r.FittedScale)
 		rule := zeroshot.Rule{Score: score, Threshold: threshold, Scale: r.FittedScale, Goal: c.Goal()}
@@ -228,21 +226,21 @@ func (r *Result) rules(c Config, validation, test, unknown Answers, seed uint64)
 	}
 }
 
-// halve divides examples into every other one, or every other cluster.
-func (a Answers) halve() (first, second Answers) {
-	var even, odd []int
-	for i := range a.Len() {
+// Divide says which out-of-set examples choose the threshold, every other one (every other cluster) where a false-accept
+// rate is the goal, and which measure it.
+func Divide(c Config, unknown Answers) (choosing, measuring []int) {
+	for i := range unknown.Len() {
 		place := i
-		if a.Clusters != nil {
-			place = a.Clusters[i]
+		if unknown.Clusters != nil {
+			place = unknown.Clusters[i]
 		}
-		if place%2 == 0 {
-			even = append(even, i)
+		if c.FalseAccept > 0 && place%2 == 0 {
+			choosing = append(choosing, i)
 		} else {
-			odd = append(odd, i)
+			measuring = append(measuring, i)
 		}
 	}
-	return a.Pick(even), a.Pick(odd)
+	return choosing, measuring
 }
 
 // chooseThreshold is the confidence that the wanted share of images of known classes reaches, or that no more than the
