@@ -64,11 +64,16 @@ type Classifier struct {
 	rule          *zeroshot.Rule // may be nil
 }
 
-// NewClassifier encodes the labels once.
+// NewClassifier encodes the labels once. With a rule, nil labels are the rule's classes.
 func (m *Model) NewClassifier(ctx context.Context, labels []string, opts ...ClassifyOption) (*Classifier, error) {
 	o := classifyOptions{minSimilarity: -1}
 	for _, opt := range opts {
 		opt(&o)
+	}
+	if labels == nil && o.rule != nil {
+		for _, class := range o.rule.Classes {
+			labels = append(labels, class.Name)
+		}
 	}
 	if err := checkLabels(labels); err != nil {
 		return nil, err
@@ -127,6 +132,7 @@ func (c *Classifier) Classify(ctx context.Context, image []byte) ([]Prediction, 
 
 // Classify scores one encoded image file against labels, best first. Probabilities are a softmax over the labels alone:
 // with labels of which none fits they still add up to 1, so give a minimum similarity if "none of these" is an answer.
+// With WithRule, nil labels are the classes that the rule was fitted to.
 func (m *Model) Classify(ctx context.Context, image []byte, labels []string, opts ...ClassifyOption) ([]Prediction, error) {
 	classifier, err := m.NewClassifier(ctx, labels, opts...)
 	if err != nil {

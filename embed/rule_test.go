@@ -67,6 +67,27 @@ func TestWithRule(t *testing.T) {
 	}
 }
 
+// TestRuleBringsLabels: without labels the rule's classes are asked for; without either there is nothing to ask.
+func TestRuleBringsLabels(t *testing.T) {
+	m := mustLoad(t, "testdata/hf")
+	rule := zeroshot.Rule{Score: zeroshot.ByMargin, Threshold: -1, Scale: 10, Classes: []zeroshot.Class{{Name: "cat", Words: []string{"kitten"}}, {Name: "dog"}}}
+	given, err := m.Classify(t.Context(), picture(t), []string{"cat", "dog"}, writeRule(t, rule))
+	if err != nil {
+		t.Fatal(err)
+	}
+	brought, err := m.Classify(t.Context(), picture(t), nil, writeRule(t, rule))
+	if err != nil || !slices.Equal(brought, given) {
+		t.Errorf("the rule's own labels: %+v (%v), want %+v", brought, err, given)
+	}
+	rule.Classes = nil
+	if _, err := m.Classify(t.Context(), picture(t), nil, writeRule(t, rule)); !fault.IsUser(err) {
+		t.Errorf("a rule without classes and no labels: %v", err)
+	}
+	if _, err := m.Classify(t.Context(), picture(t), []string{}, writeRule(t, rule)); !fault.IsUser(err) {
+		t.Errorf("an empty list: %v", err)
+	}
+}
+
 // TestRuleAndOtherOptions: templates of the caller win; a minimum similarity holds beside the rule; words of the rule's
 // classes are asked for.
 func TestRuleAndOtherOptions(t *testing.T) {

@@ -34,11 +34,10 @@ func (s *Session) association(ctx context.Context, task Task, set Dataset, in *I
 	}
 	var images [2][][]float32
 	for i, subset := range []Subset{a.X, a.Y} {
-		e, err := s.other(ctx, task, filter(set, task.subset()), subset)
+		e, err := s.other(ctx, task, filter(set, task.subset()), subset, fmt.Sprintf("images %d", i), in)
 		if err != nil {
 			return nil, err
 		}
-		in.Others[fmt.Sprintf("images %d", i)] = e.Data
 		in.Examples += len(e.Examples)
 		for k, row := range e.Rows {
 			rec := record.Record{Set: []string{"x", "y"}[i], ID: e.Examples[k].ID, Metadata: e.Examples[k].Labels, Known: true}

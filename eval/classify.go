@@ -7,12 +7,14 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"tandem/eval/bias"
 	"tandem/eval/doubt"
 	"tandem/eval/metrics"
 	"tandem/eval/record"
+	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
 
@@ -24,6 +26,9 @@ type ClassificationResult struct {
 	// Confusion[i][j] counts examples of class i that were taken for class j; left out where there are too many classes.
 	Confusion [][]int        `json:"confusion,omitempty"`
 	Skipped   map[string]int `json:"skipped"`
+	// What was left out of the task's validation examples and of its unknown images.
+	SkippedValidation map[string]int `json:"skipped_validation,omitempty"`
+	SkippedUnknown    map[string]int `json:"skipped_unknown,omitempty"`
 
 	Doubt *doubt.Result `json:"doubt,omitempty"`
 	// DoubtNote says what doubt was fitted on, or why it was not measured.
@@ -33,6 +38,8 @@ type ClassificationResult struct {
 
 	Samples []Sample        `json:"-"` // for the report
 	Records []record.Record `json:"-"`
+
+	unknownNote string // why there are no unknown images to measure on, although the task names some
 }
 
 // ClassResult is one class's share.
@@ -142,7 +149,7 @@ func scoreUnknown(c *zeroshot.Classifier, task Task, e *Embedded) *answers {
 		label, reason := example.Labels[task.Label], ""
 		switch {
 		case slices.ContainsFunc(c.Classes, func(class Class) bool { return class.Name == label }):
-			reason = "label is a class"
+			reason = labelIsClass
 		case e.Rows[i] == nil:
 			reason = "image: " + e.Reasons[i]
 		}
@@ -379,12 +386,12 @@ func (s *Session) doubts(ctx context.Context, task Task, set Dataset, c *zerosho
 	own := a // the examples to fit on are among these
 	r.DoubtNote = "fitted on half of the examples, chosen by a hash of their identifiers, and measured on the other half"
 	if task.Validation != nil {
-		e, err := s.other(ctx, task, set, *task.Validation)
+		e, err := s.other(ctx, task, set, *task.Validation, "validation", in)
 		if err != nil {
 			return fmt.Errorf("validation: %w", err)
 		}
 		own = score(c, task, e)
-		in.Others["validation"] = e.Data
+		r.SkippedValidation = own.skipped
 		fit, measure = own.all(), a.all()
 		for i := range own.records {
 			own.records[i].Set = "validation"
@@ -392,16 +399,11 @@ func (s *Session) doubts(ctx context.Context, task Task, set Dataset, c *zerosho
 		defer func() { r.Records = append(r.Records, own.records...) }()
 		r.DoubtNote = "fitted on the task's validation examples and measured on its own"
 	}
-	unknown := newAnswers(c, task)
-	if task.Unknown != nil {
-		e, err := s.other(ctx, task, set, *task.Unknown)
-		if err != nil {
-			return fmt.Errorf("unknown: %w", err)
-		}
-		unknown = scoreUnknown(c, task, e)
-		in.Others["unknown"] = e.Data
-		defer func() { r.Records = append(r.Records, unknown.records...) }()
+	unknown, err := s.unknown(ctx, task, set, c, r, in)
+	if err != nil {
+		return fmt.Errorf("unknown: %w", err)
 	}
+	defer func() { r.Records = append(r.Records, unknown.records...) }()
 	if len(fit) < minDoubt || len(measure) < minDoubt {
 		r.DoubtNote = fmt.Sprintf("not measured: %d examples to fit on and %d to measure on; both need %d", len(fit), len(measure), minDoubt)
 		return nil
@@ -410,7 +412,6 @@ func (s *Session) doubts(ctx context.Context, task Task, set Dataset, c *zerosho
 	if task.Doubt != nil {
 		config = *task.Doubt
 	}
-	var err error
 	if r.Doubt, err = doubt.Evaluate(config, own.Pick(fit), a.Pick(measure), unknown.Answers, c.Scale, s.o.Seed); err != nil {
 		return err
 	}
@@ -425,6 +426,52 @@ func (s *Session) doubts(ctx context.Context, task Task, set Dataset, c *zerosho
 	unknown.mark(choosing, record.Fitted)
 	unknown.mark(measuring, record.Measured)
 	return nil
+}
+
+// unknown scores the task's images of none of the classes, where it names some. A threshold that is chosen by them needs
+// them; otherwise the result notes why there are none.
+func (s *Session) unknown(ctx context.Context, task Task, set Dataset, c *zeroshot.Classifier, r *ClassificationResult, in *Inputs) (*answers, error) {
+	if task.Unknown == nil {
+		return newAnswers(c, task), nil
+	}
+	e, err := s.other(ctx, task, set, *task.Unknown, "unknown", in)
+	if err != nil {
+		return nil, err
+	}
+	a := scoreUnknown(c, task, e)
+	r.SkippedUnknown = a.skipped
+	if a.Len() > 0 {
+		return a, nil
+	}
+	r.unknownNote = noUnknown(e, a.skipped, r.Classes)
+	if task.Doubt != nil && task.Doubt.FalseAccept > 0 {
+		return nil, fault.Userf("%s", r.unknownNote)
+	}
+	return a, nil
+}
+
+// labelIsClass is why an image is not of none of the classes.
+const labelIsClass = "label is a class"
+
+// noUnknown says why none of the images can stand for what is unknown.
+func noUnknown(e *Embedded, skipped map[string]int, classes []string) string {
+	n := len(e.Examples)
+	switch {
+	case n == 0:
+		return "no example is chosen: check the split and what where, only and except ask for"
+	case skipped[labelIsClass] == n:
+		return fmt.Sprintf("%d of %d images have a label that is a class (%s): name others, or leave classes out of the task's own examples with except", n, n, someOf(classes))
+	}
+	return fmt.Sprintf("none of %s can be used: %s", plural(n, "image"), SkippedWords(skipped))
+}
+
+// someOf lists the first few of many names.
+func someOf(names []string) string {
+	const shown = 8
+	if len(names) <= shown {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 }
 
 // all are the places of all answers.

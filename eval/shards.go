@@ -34,6 +34,9 @@ func (s *Shards) ClassWords(column string) map[string]string {
 	return s.files.Manifest.ClassWords(column)
 }
 
+// LeftOut counts the rows that were left out when the shards were made, of all splits, by reason.
+func (s *Shards) LeftOut() map[string]int64 { return s.files.Manifest.Books.Skipped }
+
 // Examples implements Dataset.
 func (s *Shards) Examples(ctx context.Context) iter.Seq2[Example, error] {
 	return numbered(s.files.Examples(ctx))

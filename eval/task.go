@@ -25,10 +25,10 @@ func Kinds() []string {
 
 // Task is one evaluation as its YAML file describes it.
 type Task struct {
-	Name string `yaml:"name" json:"name"`
-	Kind string `yaml:"kind" json:"kind"` // one of Kinds; classification is the default
+	Name string `yaml:"name,omitempty" json:"name"`
+	Kind string `yaml:"kind,omitempty" json:"kind"` // one of Kinds; classification is the default
 	// Data is where the examples are: a data set's name or the path of a shard directory, and the split.
-	Data  string `yaml:"data" json:"data"`
+	Data  string `yaml:"data,omitempty" json:"data"`
 	Split string `yaml:"split,omitempty" json:"split,omitempty"`
 
 	// Where keeps the examples whose metadata columns have these values; Only and Except are for several values.

@@ -20,13 +20,13 @@ import (
 	"tandem/internal/zeroshot"
 )
 
-const tasksUsage = `usage: eval -ckpt DIR -task NAME|FILE|DIR [-out DIR] [flags]
-       eval classify -ckpt DIR -labels "dog,cat" [-rule FILE] [-probe FILE] IMAGE…
-       eval probe -ckpt DIR -task TASK [-train SPLIT] [-save FILE]
-       eval compare REPORT REPORT…
-       eval verify REPORT
-       eval new -out DIR FOLDER|CSV|IDX|PARQUET|TARS
-       eval fetch-classnames -out DIR
+const tasksUsage = `usage: go run ./cmd/eval -ckpt DIR -task NAME|FILE|DIR [-out DIR] [flags]
+       go run ./cmd/eval classify -ckpt DIR -labels "dog,cat" [-rule FILE] [-probe FILE] IMAGE…
+       go run ./cmd/eval probe -ckpt DIR -task TASK [-train SPLIT] [-save FILE]
+       go run ./cmd/eval compare REPORT REPORT…
+       go run ./cmd/eval verify REPORT
+       go run ./cmd/eval new -out DIR FOLDER|CSV|IDX|PARQUET|TARS
+       go run ./cmd/eval fetch-classnames -out DIR
 
 Evaluates a model on a task: a built-in one, a YAML file, or a directory of labelled images or shards.
 `

@@ -22,7 +22,7 @@ import (
 	"tandem/internal/progress"
 )
 
-const verifyUsage = `usage: eval verify [-ckpt DIR] REPORT
+const verifyUsage = `usage: go run ./cmd/eval verify [-ckpt DIR] REPORT
 
 Runs a report's tasks again, with the checkpoint, backend and seed that its manifest names and without cached embeddings,
 and compares: byte by byte, and where bytes differ value by value, each by its path in report.json. Exits with 1 if

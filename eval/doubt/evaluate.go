@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tandem/eval/metrics"
+	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
 
@@ -147,7 +148,7 @@ func Evaluate(c Config, validation, test, unknown Answers, scale float64, seed u
 		return nil, fmt.Errorf("doubt needs examples to fit on and examples to measure on, not %d and %d", validation.Len(), test.Len())
 	}
 	if c.FalseAccept > 0 && unknown.Len() < 2 {
-		return nil, fmt.Errorf("false_accept needs out-of-set images: say where they are under unknown")
+		return nil, fault.Userf("false_accept needs out-of-set images: say where they are under unknown")
 	}
 	fitted := FitScale(validation)
 	r := &Result{ValidationN: validation.Len(), TestN: test.Len(), UnknownN: unknown.Len(), Scale: scale, FittedScale: fitted}
