@@ -22,6 +22,8 @@ type Report struct {
 	Tuning *Tuning `json:"tuning,omitempty"`
 	// Curve is the training's course, if known.
 	Curve []CurvePoint `json:"-"`
+	// Command is the line for a shell that makes the report again, and Needs what it takes besides; both are for the page.
+	Command, Needs string `json:"-"`
 }
 
 // CurvePoint is one step of a training.

@@ -17,6 +17,7 @@ import (
 	"tandem/internal/atomicfile"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
+	"tandem/internal/shell"
 	"tandem/internal/zeroshot"
 )
 
@@ -92,6 +93,8 @@ func runTasks(ctx context.Context, c *common, args []string, stdout, stderr io.W
 	if err != nil {
 		return err
 	}
+	report.Command = shell.Join(append([]string{"eval"}, args...)...)
+	report.Needs = "To have the numbers compared too: eval verify, with this report's directory or JSON file."
 	return f.write(report, stdout)
 }
 
