@@ -207,9 +207,9 @@ func ClassesOf(labels []string, words map[string]string) (classes []Class) {
 	labels = slices.Clone(labels)
 	slices.Sort(labels)
 	for _, name := range slices.Compact(labels) {
-		class := classOf(cmp.Or(words[name], name))
-		if class.Name != name {
-			class = Class{Name: name, Words: class.Prompted()}
+		class := classOf(name)
+		if word, ok := words[name]; ok {
+			class.Words = classOf(word).Prompted()
 		}
 		classes = append(classes, class)
 	}

@@ -34,7 +34,7 @@ func openIDX(location string, o Options) (Input, error) {
 	}
 	b := &basic{info: shard.SourceInfo{Name: o.Name, Kind: "idx", Location: location}}
 	if o.ClassNames == nil {
-		if o.ClassNames, err = readLines(filepath.Join(location, "classnames.txt")); err != nil {
+		if o.ClassNames, err = readNames(filepath.Join(location, "classnames.txt")); err != nil {
 			return nil, err
 		}
 	}

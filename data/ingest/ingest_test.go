@@ -437,6 +437,8 @@ func TestClassesOfOneName(t *testing.T) {
 		`a train a ["a missile"] class=missile (0)`, `b train b ["a dog"] class=dog`, `c train c ["a missile"] class=missile (2)`)
 	bench := mustOpen(t, write(t, map[string]string{"test/nshards.txt": "1\n", "classnames.txt": "missile\ndog\nmissile\n", "test/0.tar": tarred}), Options{})
 	check(t, bench, `test/0/a test a [] class=missile (0)`, `test/0/b test b [] class=dog`, `test/0/c test c [] class=missile (2)`)
+	blank := mustOpen(t, write(t, map[string]string{"test/nshards.txt": "1\n", "classnames.txt": "near\n\nfar\n\n", "test/0.tar": tarred}), Options{})
+	check(t, blank, `test/0/a test a [] class=near`, `test/0/b test b [] class=(1)`, `test/0/c test c [] class=far`)
 	type labelled struct {
 		Image []byte `parquet:"image"`
 		Label int64  `parquet:"label"`

@@ -362,7 +362,7 @@ func openClipBench(location string, o Options) (Input, error) {
 		return nil, err
 	}
 	if o.ClassNames == nil {
-		if o.ClassNames, err = readLines(filepath.Join(root, "classnames.txt")); err != nil {
+		if o.ClassNames, err = readNames(filepath.Join(root, "classnames.txt")); err != nil {
 			return nil, err
 		}
 	}
@@ -425,6 +425,23 @@ func (b *basic) addBenchSplit(dir string, o Options) error {
 		b.parts = append(b.parts, Part{Name: t.file, Stamp: stamp(t.file), Rows: t.rows})
 	}
 	return nil
+}
+
+// readNames returns the lines of a list of class names: a class's number is its line, blank ones in between count.
+func readNames(file string) ([]string, error) {
+	data, err := readSmall(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	text := strings.TrimRight(string(data), " \t\r\n")
+	if err != nil || text == "" {
+		return nil, fault.User(err)
+	}
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return lines, nil
 }
 
 // readLines returns the lines of a small text file that are not blank; nil if there is no such file.

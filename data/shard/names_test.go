@@ -10,6 +10,7 @@ func TestDistinctNames(t *testing.T) {
 		{[]string{"dog", "cat"}, []string{"dog", "cat"}},
 		{[]string{"missile", "dog", "missile"}, []string{"missile (0)", "dog", "missile (2)"}},
 		{[]string{"a", "a (0)", "a"}, []string{"a (0) (0)", "a (0)", "a (2)"}}, // a name that is taken
+		{[]string{"near", "", "far"}, []string{"near", "(1)", "far"}},
 		{[]string{"a (1)", "x", "a (1)"}, []string{"a (1) (0)", "x", "a (1) (2)"}},
 	} {
 		got, words := DistinctNames(test.names), (&Manifest{Classes: map[string][]string{"class": test.names}}).ClassWords("class")
