@@ -151,13 +151,14 @@ func errorOfBins(records []record.Record, confidence func(record.Record) float64
 }
 
 // TestRecordsOfAClassification: the report's numbers, doubt's too, follow from the records alone: with halves of the
-// examples, with validation examples, and with either goal.
+// examples, with validation examples, with clusters, and with either goal.
 func TestRecordsOfAClassification(t *testing.T) {
 	for name, change := range map[string]func(*Task){
 		"halves": func(*Task) {},
 		"validation": func(task *Task) {
 			task.Where, task.Validation = map[string]string{"vendor": "x"}, &Subset{Where: map[string]string{"vendor": "y"}}
 		},
+		"clusters": func(task *Task) { task.Cluster = "concept" },
 		"false accept": func(task *Task) {
 			task.Doubt = &doubt.Config{FalseAccept: 0.2, Conformal: zeroshot.APS, Score: zeroshot.BySimilarity}
 		},
@@ -167,6 +168,7 @@ func TestRecordsOfAClassification(t *testing.T) {
 			task.Classes = append(task.Classes[:2], Class{Name: "grey"}, Class{Name: "pink"}, Class{Name: "teal"}, Class{Name: "ochre"})
 			task.Except = map[string][]string{"colour": {"blue"}}
 			task.Doubt = &doubt.Config{Coverage: 0.8}
+			task.Counterfactual = &Counterfactual{Match: "concept", Attribute: "tone"}
 			task.Unknown = &Subset{Only: map[string][]string{"colour": {"blue"}}}
 			change(&task)
 			set := namedSet(150)
@@ -224,6 +226,8 @@ func checkClassification(t *testing.T, c *ClassificationResult) {
 		}
 	}
 	mustEqual(t, "per-class recall", recalls/classes, c.Metrics[MeanPerClassRecall].Value)
+	checkShares(t, c, pick(records, isTest))
+	checkBias(t, c, pick(records, isTest))
 
 	var measured []record.Record
 	fitted, strangers, loss := 0, 0, 0.0
@@ -257,6 +261,7 @@ func checkClassification(t *testing.T, c *ClassificationResult) {
 			confidence, isKnown = append(confidence, r.Confidence), append(isKnown, r.Set != "unknown")
 		}
 	}
+	checkDoubt(t, c, measured, pick(records, func(r record.Record) bool { return r.Set == "unknown" && r.Part == record.Measured }))
 	mustEqual(t, "AUROC", metrics.AUROC(confidence, isKnown), d.Unknown[d.Rules[0].Score].AUROC.Value)
 	if d.Rules[0].Coverage.Value == 1 || d.ECE.Value == 0 || c.Metrics[Acc5].Value == 1 || d.ECE.Value == d.ECEFitted.Value {
 		t.Errorf("the example is too easy to show anything: coverage %g, error %g", d.Rules[0].Coverage.Value, d.ECE.Value)

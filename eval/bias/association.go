@@ -198,7 +198,7 @@ func CompareVariants(match, attribute string, variants []Variant, seed uint64) F
 			f.Sets++
 		}
 	}
-	f.Flipped, f.RightToWrong, f.Shift = metrics.Mean(flipped, clusters, seed), metrics.Mean(mixed, clusters, seed), metrics.Mean(shift, clusters, seed)
+	f.Flipped, f.RightToWrong, f.Shift = metrics.Rate(flipped, clusters, seed), metrics.Rate(mixed, clusters, seed), metrics.Rate(shift, clusters, seed)
 	return f
 }
 
