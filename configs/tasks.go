@@ -212,12 +212,9 @@ func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 
 // directoryClasses are a label's classes in the source's order, or else its values in all splits: a class that one split
 // happens to lack is an answer there all the same.
-func directoryClasses(dir string, manifest *shard.Manifest, label string) (classes []eval.Class, err error) {
-	for _, name := range manifest.Classes[label] {
-		classes = append(classes, eval.Class{Name: name})
-	}
-	if len(classes) > 0 {
-		return classes, nil
+func directoryClasses(dir string, manifest *shard.Manifest, label string) ([]eval.Class, error) {
+	if names := manifest.Classes[label]; len(names) > 0 {
+		return eval.NamedClasses(names), nil
 	}
 	ctx := context.Background() // a local directory: nothing to wait for
 	set, err := data.OpenShards(ctx, dir, "")
@@ -225,7 +222,7 @@ func directoryClasses(dir string, manifest *shard.Manifest, label string) (class
 		return nil, err
 	}
 	values, err := set.Values(ctx, label)
-	return eval.ClassesOf(values), errors.Join(err, set.Close())
+	return eval.ClassesOf(values, nil), errors.Join(err, set.Close())
 }
 
 // readLists fills classes and templates from the files that a task names: one a line, relative to the task's file.
@@ -236,10 +233,7 @@ func readLists(t *eval.Task, base string) error {
 		use  func(lines []string)
 	}{
 		{"classes_file", &t.ClassesFile, func(lines []string) {
-			t.Classes = nil
-			for _, line := range lines {
-				t.Classes = append(t.Classes, eval.Class{Name: line})
-			}
+			t.Classes = eval.NamedClasses(lines)
 		}},
 		{"templates_file", &t.TemplatesFile, func(lines []string) { t.Templates = lines }},
 	} {

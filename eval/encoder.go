@@ -63,6 +63,11 @@ type imager interface {
 	ImageAt(ctx context.Context, row int64) ([]byte, error)
 }
 
+// worded is a set some of whose labels say more than the class's name.
+type worded interface {
+	ClassWords(column string) map[string]string
+}
+
 // withoutImages is the set's own reading without images, or the full one.
 func withoutImages(ctx context.Context, set Dataset) iter.Seq2[Example, error] {
 	if l, ok := set.(light); ok {

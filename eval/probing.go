@@ -54,7 +54,7 @@ func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training
 	if err := checkLabel(task, both.Examples); err != nil {
 		return ProbeData{}, err
 	}
-	classes, err := classesOf(task, both)
+	classes, err := classesOf(task, both, classWords(set, task.Label))
 	if err != nil {
 		return ProbeData{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"tandem/data/shard"
 	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
@@ -148,7 +149,7 @@ func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inpu
 	if err := errors.Join(checkLabel(task, e.Examples), checkCluster(task, e.Examples)); err != nil {
 		return nil, nil, err
 	}
-	classes, err := classesOf(task, e)
+	classes, err := classesOf(task, e, classWords(set, task.Label))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -228,18 +229,43 @@ func classOf(name string) Class {
 	return class
 }
 
-// ClassesOf are the distinct labels in order, as classes.
-func ClassesOf(labels []string) (classes []Class) {
+// ClassesOf are the distinct labels in order, as classes. words, which may be nil, are the names of labels that say more
+// than a name, as shards tell classes of one name apart (shard.Manifest.ClassWords).
+func ClassesOf(labels []string, words map[string]string) (classes []Class) {
 	labels = slices.Clone(labels)
 	slices.Sort(labels)
 	for _, name := range slices.Compact(labels) {
-		classes = append(classes, classOf(name))
+		class := classOf(cmp.Or(words[name], name))
+		if class.Name != name {
+			class = Class{Name: name, Words: class.Prompted()}
+		}
+		classes = append(classes, class)
 	}
 	return classes
 }
 
+// NamedClasses are the classes of a list of names. Classes with the same name are told apart as in shards (see
+// shard.DistinctNames); prompts have the name alone.
+func NamedClasses(names []string) []Class {
+	classes := make([]Class, len(names))
+	for i, name := range shard.DistinctNames(names) {
+		if classes[i].Name = name; name != names[i] {
+			classes[i].Words = []string{names[i]}
+		}
+	}
+	return classes
+}
+
+// classWords are the names of a set's labels that say more than a name.
+func classWords(set Dataset, column string) map[string]string {
+	if w, ok := set.(worded); ok {
+		return w.ClassWords(column)
+	}
+	return nil
+}
+
 // classesOf are the task's classes, or the distinct values of its label column in order.
-func classesOf(task Task, e *Embedded) ([]Class, error) {
+func classesOf(task Task, e *Embedded, words map[string]string) ([]Class, error) {
 	classes := task.Classes
 	if len(classes) == 0 {
 		names := map[string]bool{}
@@ -248,12 +274,12 @@ func classesOf(task Task, e *Embedded) ([]Class, error) {
 				names[name] = true
 			}
 		}
-		classes = ClassesOf(slices.Collect(maps.Keys(names)))
+		classes = ClassesOf(slices.Collect(maps.Keys(names)), words)
 	}
 	if len(classes) < 2 {
 		return nil, fault.Userf("column %q has %d classes in split %q of %s: a classification needs two", task.Label, len(classes), task.Split, task.Data)
 	}
-	return classes, nil
+	return classes, fault.User(task.validateClasses())
 }
 
 func hashOf(parts ...any) string {

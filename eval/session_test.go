@@ -244,6 +244,52 @@ func TestMultiLabelAndSelection(t *testing.T) {
 	}
 }
 
+// wordedSet has labels that say more than a name.
+type wordedSet struct {
+	fakeSet
+	words map[string]string
+}
+
+func (s wordedSet) ClassWords(string) map[string]string { return s.words }
+
+// TestClassesOfOneName: two classes of one name are two answers, asked for with the same words, whether the task lists
+// them or the set's labels are the classes.
+func TestClassesOfOneName(t *testing.T) {
+	set := wordedSet{fakeSet{example("a", 0, "red (0)"), example("b", 1, "green"), example("c", 0, "red (2)")}, map[string]string{"red (0)": "red", "red (2)": "red"}}
+	listed := Task{Name: "t", Data: "d", Label: "colour", Templates: []string{"{}"}, Classes: NamedClasses([]string{"red", "green", "red"})}
+	found := Task{Name: "t", Data: "d", Label: "colour", Templates: []string{"{}"}, Except: map[string][]string{"colour": {"blue"}}}
+	for name, task := range map[string]Task{"listed": listed, "found": found} {
+		enc := &texts{fakeEncoder: fakeEncoder{10}}
+		r, err := Run(context.Background(), enc, task, set)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if n := len(r.Classification.Classes); n != 3 || r.Classification.Metrics[Acc1].N != 3 || strings.Contains(strings.Join(enc.asked, ""), "(") {
+			t.Errorf("%s: %d classes %q, asked for %q", name, n, r.Classification.Classes, enc.asked)
+		}
+		for i, c := range r.Classification.PerClass {
+			if c.N != 1 {
+				t.Errorf("%s: class %d %q has %d examples", name, i, c.Name, c.N)
+			}
+		}
+	}
+	listed.Classes[2] = listed.Classes[0]
+	if _, err := Run(context.Background(), fakeEncoder{10}, listed, set); err == nil || !fault.IsUser(err) || !strings.Contains(err.Error(), "positions 1 and 3") {
+		t.Errorf("two classes of the same name: %v", err)
+	}
+}
+
+// texts remembers what it was asked to encode.
+type texts struct {
+	fakeEncoder
+	asked []string
+}
+
+func (e *texts) EncodeTexts(ctx context.Context, list []string) ([][]float32, error) {
+	e.asked = append(e.asked, list...)
+	return e.fakeEncoder.EncodeTexts(ctx, list)
+}
+
 func TestBadTasks(t *testing.T) {
 	for want, task := range map[string]Task{
 		"name is missing":     {Data: "d"},
@@ -254,6 +300,8 @@ func TestBadTasks(t *testing.T) {
 		"a selection needs":   {Name: "t", Data: "d", Kind: Selection},
 		"association:":        {Name: "t", Data: "d", Kind: Association},
 		"metric \"acc9\"":     {Name: "t", Data: "d", Label: "c", Metric: "acc9"},
+		"positions 1 and 3":   {Name: "t", Data: "d", Label: "c", Classes: []Class{{Name: "green"}, {Name: "red"}, {Name: "green"}}},
+		"at position 2 has":   {Name: "t", Data: "d", Label: "c", Classes: []Class{{Name: "green"}, {}}},
 		"match and attribute": {Name: "t", Data: "d", Label: "c", Counterfactual: &Counterfactual{Match: "x"}},
 	} {
 		if err := task.Validate(); err == nil || !strings.Contains(err.Error(), want) {

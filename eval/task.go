@@ -134,7 +134,25 @@ func (t Task) Validate() error {
 	return nil
 }
 
+// validateClasses wants names that tell the classes apart.
+func (t Task) validateClasses() error {
+	place := map[string]int{}
+	for i, class := range t.Classes {
+		if class.Name == "" {
+			return fmt.Errorf("classes: the class at position %d has no name", i+1)
+		}
+		if before, ok := place[class.Name]; ok {
+			return fmt.Errorf("classes: %q is the name at positions %d and %d: name the classes differently, as the labels of their images do; their words may be the same", class.Name, before+1, i+1)
+		}
+		place[class.Name] = i
+	}
+	return nil
+}
+
 func (t Task) validateParts() error {
+	if err := t.validateClasses(); err != nil {
+		return err
+	}
 	if t.Doubt != nil {
 		if err := t.Doubt.WithDefaults().Validate(); err != nil {
 			return fmt.Errorf("doubt: %w", err)

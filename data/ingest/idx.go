@@ -39,6 +39,7 @@ func openIDX(location string, o Options) (Input, error) {
 		}
 	}
 	b.addClasses(o.ClassNames)
+	o.classes = namesOf(o.ClassNames)
 	var files []*idx
 	for _, e := range entries {
 		m := idxImages.FindStringSubmatch(e.Name())
@@ -172,7 +173,7 @@ func (x *idx) open() (images, labels *idxFile, err error) {
 func (x *idx) row(at Place, pixels []byte, w, h int, label byte) (Row, error) {
 	r := Row{At: at}
 	r.Key, r.Split = fmt.Sprintf("%s/%d", x.prefix, at.Row), x.split
-	name, err := className(at, r.Key, strconv.Itoa(int(label)), x.o.ClassNames, true)
+	name, err := className(at, r.Key, strconv.Itoa(int(label)), x.o.classes.labels, true)
 	if err != nil {
 		return r, err
 	}

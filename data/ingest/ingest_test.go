@@ -425,6 +425,39 @@ func TestClipBench(t *testing.T) {
 	}
 }
 
+// TestClassesOfOneName: classes that a list names alike have labels of their own, and captions with the name.
+func TestClassesOfOneName(t *testing.T) {
+	row := func(key, class string) []member {
+		return []member{{name: key + ".cls", text: class}, {name: key + ".webp", text: key}}
+	}
+	tarred := string(tarOf(t, slices.Concat(row("a", "0"), row("b", "1"), row("c", "2"))...))
+	names := []string{"missile", "dog", "missile"}
+	o := Options{ClassNames: names, Templates: []string{"a {}"}}
+	check(t, mustOpen(t, write(t, map[string]string{"0.tar": tarred}), o),
+		`a train a ["a missile"] class=missile (0)`, `b train b ["a dog"] class=dog`, `c train c ["a missile"] class=missile (2)`)
+	bench := mustOpen(t, write(t, map[string]string{"test/nshards.txt": "1\n", "classnames.txt": "missile\ndog\nmissile\n", "test/0.tar": tarred}), Options{})
+	check(t, bench, `test/0/a test a [] class=missile (0)`, `test/0/b test b [] class=dog`, `test/0/c test c [] class=missile (2)`)
+	type labelled struct {
+		Image []byte `parquet:"image"`
+		Label int64  `parquet:"label"`
+	}
+	table := mustOpen(t, write(t, map[string]string{"a.parquet": parquetOf(t, []labelled{{[]byte("A"), 0}, {[]byte("B"), 2}})}), o)
+	check(t, table, `0 train A ["a missile"] label=missile (0)`, `1 train B ["a missile"] label=missile (2)`)
+	for _, in := range []Input{bench, table} {
+		for column, list := range in.Classes() {
+			if !slices.Equal(list, names) {
+				t.Errorf("the source's names of %s are %q", column, list)
+			}
+		}
+	}
+	digits := mustOpen(t, write(t, map[string]string{
+		"train-images-idx3-ubyte": string(idxBytes([]int{1, 2, 2}, make([]byte, 4))), "train-labels-idx1-ubyte": string(idxBytes([]int{1}, []byte{2})),
+	}), o)
+	if got := read(t, digits); len(got) != 1 || !strings.HasSuffix(got[0], `["a missile"] class=missile (2)`) {
+		t.Errorf("IDX: %q", got)
+	}
+}
+
 func idxBytes(dims []int, data []byte) []byte {
 	b := []byte{0, 0, 8, byte(len(dims))}
 	for _, d := range dims {

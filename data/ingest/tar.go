@@ -29,6 +29,7 @@ func openTars(location string, o Options) (Input, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.classes = namesOf(o.ClassNames)
 	b := &basic{info: shard.SourceInfo{Name: o.Name, Kind: "webdataset", Location: location}, labels: o.labelColumns()}
 	if hasClasses(files[0]) {
 		b.addClasses(o.ClassNames)
@@ -310,14 +311,14 @@ func (s *samples) complete(now *sample) error {
 func (s *samples) readClass(now *sample) error {
 	r := &now.row
 	if data, ok := now.texts["npy"]; ok {
-		names, err := classList(data, s.o.ClassNames)
+		names, err := classList(data, s.o.classes.labels)
 		if err != nil {
 			return skip(BadRow, r.At, r.Key, err)
 		}
 		r.setLabel(classLabel, names)
 	}
 	if text, ok := now.texts["cls"]; ok {
-		name, err := className(r.At, r.Key, strings.TrimSpace(string(text)), s.o.ClassNames, true)
+		name, err := className(r.At, r.Key, strings.TrimSpace(string(text)), s.o.classes.labels, true)
 		if err != nil {
 			return err
 		}
@@ -368,6 +369,7 @@ func openClipBench(location string, o Options) (Input, error) {
 			return nil, err
 		}
 	}
+	o.classes = namesOf(o.ClassNames)
 	templates, err := readLines(filepath.Join(root, "zeroshot_classification_templates.txt"))
 	if err != nil {
 		return nil, err

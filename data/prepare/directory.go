@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"tandem/data/build"
 	"tandem/data/ingest"
@@ -31,7 +33,7 @@ func Directory(ctx context.Context, location string, o Options) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	dir, err := o.directoryOf(location)
+	dir, err := o.directoryOf(location, input.Classes())
 	if err != nil {
 		return "", err
 	}
@@ -55,8 +57,9 @@ func Unlabelled(err error, location string) error {
 	return err
 }
 
-// directoryOf names the shards of a directory by its place and the names, sizes and times of all its files.
-func (o Options) directoryOf(location string) (string, error) {
+// directoryOf names the shards of a directory by its place and the names, sizes and times of all its files, and by the
+// classes whose labels are not the names in its list: shards in which such classes were one are not used.
+func (o Options) directoryOf(location string, classes map[string][]string) (string, error) {
 	root, err := o.root()
 	if err != nil {
 		return "", err
@@ -67,6 +70,11 @@ func (o Options) directoryOf(location string) (string, error) {
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, absolute)
+	for _, column := range slices.Sorted(maps.Keys(classes)) {
+		if repeated := shard.RepeatedNames(classes[column]); len(repeated) > 0 {
+			fmt.Fprintf(h, "%q %q\n", column, slices.Sorted(maps.Keys(repeated)))
+		}
+	}
 	err = filepath.WalkDir(absolute, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err

@@ -82,7 +82,7 @@ func NewClassifier(ctx context.Context, enc TextEncoder, classes []Class, templa
 		return nil
 	}
 	for i, class := range classes {
-		for _, word := range class.words() {
+		for _, word := range class.Prompted() {
 			for _, template := range templates {
 				prompts, owners = append(prompts, Prompt(template, word)), append(owners, i)
 			}
@@ -99,7 +99,8 @@ func NewClassifier(ctx context.Context, enc TextEncoder, classes []Class, templa
 	return c, nil
 }
 
-func (c Class) words() []string {
+// Prompted are the words that stand for the class in prompts.
+func (c Class) Prompted() []string {
 	if len(c.Words) == 0 {
 		return []string{c.Name}
 	}
