@@ -121,6 +121,9 @@ func Load(nameOrPath string, assignments ...string) (Experiment, error) {
 		return Experiment{}, err
 	}
 	for _, a := range assignments {
+		if strings.HasPrefix(a, "base=") {
+			return Experiment{}, fault.Userf("-set %s: base says what a recipe's file changes; choose a recipe with -config", a)
+		}
 		over, err := strictyaml.Override(a, &Experiment{})
 		if err != nil {
 			return Experiment{}, err
@@ -226,23 +229,29 @@ func (e Experiment) checkZeros(given strictyaml.Map) error {
 		delete(given, "model")
 		delete(given, "preprocess")
 	}
-	said, used := map[string]string{}, map[string]string{}
+	said := map[string]string{}
 	flatten("", given, said)
+	maps.DeleteFunc(said, func(_, value string) bool { return !isZero(value) })
+	if len(said) == 0 {
+		return nil
+	}
 	tree, err := e.withDefaults().tree()
 	if err != nil {
 		return err
 	}
+	used := map[string]string{}
 	flatten("", tree, used)
 	for _, key := range slices.Sorted(maps.Keys(said)) {
-		zero, err := strconv.ParseFloat(said[key], 64)
-		if err != nil || zero != 0 {
-			continue
-		}
 		if value, err := strconv.ParseFloat(used[key], 64); err == nil && value != 0 {
 			return fmt.Errorf("%s is 0, which would become the default, %g: leave the key out for that, or give another number", key, value)
 		}
 	}
 	return nil
+}
+
+func isZero(value string) bool {
+	number, err := strconv.ParseFloat(value, 64)
+	return err == nil && number == 0
 }
 
 // withDefaults fills what zero leaves open, and derives what one part must share with another.
@@ -296,8 +305,19 @@ func (e Experiment) Validate() error {
 	case e.Loss.Name == loss.SigLIP && e.Model.LogitBiasInit == nil:
 		return fmt.Errorf("loss.name siglip needs model.logit_bias_init (SigLIP's is -10)")
 	}
-	return firstError(e.Model.Config.Validate, e.Preprocess.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData, e.validateTuning)
+	return firstError(e.validateRange, e.Model.Config.Validate, e.Preprocess.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData, e.validateTuning)
 }
+
+// validateRange checks what says which learning rates the recipe was measured with.
+func (e Experiment) validateRange() error {
+	if r := e.LRRange; !(r[0] >= 0 && r[0] <= r[1] && r[1] <= maxRate) {
+		return fmt.Errorf("lr_range must be two learning rates, ascending within 0 and %g, is %v", maxRate, r)
+	}
+	return nil
+}
+
+// maxRate is beyond what optim.lr can be.
+const maxRate = 1e4
 
 // validateData checks the data section; its sources may still be open where a data set is to be built.
 func (e Experiment) validateData() error {

@@ -147,6 +147,11 @@ func TestMistakes(t *testing.T) {
 		{"its own base", circle, nil, "is its own base"},
 		{"unknown key", "shapes", []string{"optim.warmup=3"}, `unknown key "warmup"`},
 		{"fraction of a pair", "shapes", []string{"data.batch=1.5"}, "data.batch: 1.5 is not a whole number"},
+		{"base by -set", "shapes", []string{"base=emoji"}, "choose a recipe with -config"},
+		{"ascending rates", "shapes", []string{"lr_range=[1, 0.5]"}, "lr_range must be two learning rates, ascending"},
+		{"gradient ascent", "shapes", []string{"optim.rules=[{match: '**', lr_multiple: -3}]"}, "optim.rules[0].lr_multiple must lie in"},
+		{"two means", "shapes", []string{"model.vision.mean=[1, 2]"}, "model.vision.mean: has 2 values, wants 3"},
+		{"negative width", "shapes", []string{"model.text.mlp_width=-1"}, "model.text.mlp_width must lie in"},
 		{"not an assignment", "shapes", []string{"optim.lr"}, "write path=value"},
 		{"unknown preset", "shapes", []string{"model.preset=ViT-Z"}, "model.preset"},
 		{"vocabularies differ", "shapes", []string{"model.text.vocab=700"}, "tokenizer.vocab 640 and model.text.vocab 700 differ"},
@@ -159,7 +164,7 @@ func TestMistakes(t *testing.T) {
 		{"black for a mean", "shapes", []string{"model.vision.mean=[0,0,0]"}, "model.vision.mean[0] is 0, which would become the default"},
 		{"a column never drawn", "shapes", []string{"data.sources=[{shards: x, captions: [{column: a, probability: 0.0}]}]"}, "data.sources[0].captions[0].probability is 0"},
 		{"a teacher nobody listens to", "shapes", []string{"teacher=RUN"}, "teacher is set and loss.distill is not"},
-		{"tolerance beyond all", "finetune-lit", []string{"init=RUN", "eval.wise.tolerance=.nan"}, "eval.wise.tolerance must lie in [0, 1]"},
+		{"tolerance beyond all", "finetune-lit", []string{"init=RUN", "eval.wise.tolerance=1.5"}, "eval.wise.tolerance must lie in [0, 1]"},
 		{"unknown data set", "shapes", []string{"dataset.name=cats"}, `dataset.name "cats" is unknown`},
 	}
 	for _, test := range tests {

@@ -16,6 +16,9 @@ type NegativesConfig struct {
 	Count int `yaml:"count,omitempty" json:"count,omitempty"`
 }
 
+// maxNegatives is far beyond use.
+const maxNegatives = 1 << 12
+
 func (n *NegativesConfig) withDefaults() *NegativesConfig {
 	if n == nil {
 		return nil
@@ -33,8 +36,8 @@ func (n *NegativesConfig) validate() error {
 		return nil
 	case n.Column == "":
 		return fault.Userf("data.negatives.column is not set: name the column with each row's wrong captions")
-	case n.Count < 1:
-		return fault.Userf("data.negatives.count must be at least 1, is %d", n.Count)
+	case n.Count < 1 || n.Count > maxNegatives:
+		return fault.Userf("data.negatives.count must lie in 1 … %d, is %d", maxNegatives, n.Count)
 	}
 	return nil
 }

@@ -194,7 +194,7 @@ func TestTrainConfigValidate(t *testing.T) {
 		{"ratio: [2, 1]", "ratio"},
 		{"interpolation: cubic", "interpolation"},
 		{"alpha: black", "alpha"},
-		{"augment: {flip: 1.5}", "augment: flip"},
+		{"augment: {flip: 1.5}", "augment.flip"},
 		{"augment: {affine: {prob: 0.5, rotate: 270}}", "affine.rotate"},
 		{"augment: {affine: {scale: [2, 1]}}", "affine.scale"},
 		{"augment: {jitter: {hue: 0.7}}", "jitter.hue"},

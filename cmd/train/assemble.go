@@ -136,8 +136,8 @@ func (s *session) addHooks(ctx context.Context, t *train.Trainer, every int64) (
 	if s.selection, err = s.openSelection(ctx, step); err != nil || s.selection == nil {
 		return err
 	}
-	if t.SaveEvery == 0 || every%t.SaveEvery != 0 {
-		t.SaveEvery = every
+	if step != t.Stop && step%every != 0 {
+		s.selection.forget(step) // measured because the run was to end there
 	}
 	t.Root.Protected = s.selection.protects
 	t.Hooks = append(t.Hooks, s.selection.hook(every, s.currentEncoder(), s.currentHead))

@@ -15,6 +15,7 @@ import (
 	"tandem/embed"
 	"tandem/eval"
 	"tandem/internal/atomicfile"
+	"tandem/train"
 	"tandem/train/tune"
 )
 
@@ -102,7 +103,11 @@ func (s *session) finishTuning(ctx context.Context, report *eval.Report) (*embed
 	if err != nil {
 		return nil, err
 	}
-	t := &eval.Tuning{Init: s.experiment.Init, Trained: s.trainer.Stepper.NumTrainable(), BestStep: e.step, Seconds: s.trained.Seconds(), PeakBytes: peakMemory()}
+	took, err := train.TimeSpent(filepath.Join(s.dir, metricsName))
+	if err != nil {
+		return nil, err
+	}
+	t := &eval.Tuning{Init: s.experiment.Init, Trained: s.trainer.Stepper.NumTrainable(), BestStep: e.step, Seconds: took.Seconds(), PeakBytes: peakMemory()}
 	if err := s.sweep(ctx, e, t, targets, guards); err != nil {
 		return nil, err
 	}

@@ -17,7 +17,6 @@ import (
 	"tandem/configs"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
-	"tandem/train"
 )
 
 func main() {
@@ -58,8 +57,8 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		return fault.Report(stderr, "train", err, false)
 	}
 	err = execute(ctx, o, stdout, progress.New(stderr))
-	if errors.Is(err, train.ErrInterrupted) {
-		fmt.Fprintf(stderr, "train: interrupted; everything so far is saved. Go on with: %s\n", resumeCommand(o))
+	if stopped := (*interruption)(nil); errors.As(err, &stopped) {
+		fmt.Fprintf(stderr, "train: %s\n", stopped)
 		return fault.ExitInterrupted
 	}
 	return fault.Report(stderr, "train", err, o.verbose)
@@ -107,33 +106,6 @@ func check(o options, rest []string) error {
 		return fmt.Errorf("-save-every %d is negative", o.saveEvery)
 	}
 	return nil
-}
-
-// resumeCommand is how to go on after an interruption.
-func resumeCommand(o options) string {
-	parts := []string{"train", "-config", o.config}
-	if o.dir != "" {
-		parts = append(parts, "-dir", o.dir)
-	}
-	if o.data != "" {
-		parts = append(parts, "-data", o.data)
-	}
-	if o.init != "" {
-		parts = append(parts, "-init", o.init)
-	}
-	for _, s := range o.set {
-		parts = append(parts, "-set", s)
-	}
-	if o.steps > 0 {
-		parts = append(parts, "-steps", fmt.Sprint(o.steps))
-	}
-	if o.backend != "auto" {
-		parts = append(parts, "-backend", o.backend)
-	}
-	if o.devices > 1 {
-		parts = append(parts, "-devices", fmt.Sprint(o.devices))
-	}
-	return strings.Join(append(parts, "-resume"), " ")
 }
 
 // runDir is where a run lives.

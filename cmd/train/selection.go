@@ -57,7 +57,7 @@ func (s *session) openSelection(ctx context.Context, step int64) (*selection, er
 	if err := checkpoints.ReadJSON(sel.path, sel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	sel.History = slices.DeleteFunc(sel.History, func(m measurement) bool { return m.Step > step })
+	sel.forget(step + 1)
 	return sel, nil
 }
 
@@ -86,9 +86,10 @@ func (sel *selection) protects(step int64) bool {
 	return ok && step == best
 }
 
-// hook measures the metric; it ends the training when patience has run out.
+// hook measures the metric, of steps that are saved, or they could not be chosen; it ends the training when patience has
+// run out.
 func (sel *selection) hook(every int64, encoder func() (*embed.Model, error), head func() (eval.Options, error)) train.Hook {
-	return train.Hook{Name: "select", Every: every, Run: func(ctx context.Context, step int64) (map[string]float64, error) {
+	return train.Hook{Name: "select", Every: every, Saved: true, Enough: sel.enough, Run: func(ctx context.Context, step int64) (map[string]float64, error) {
 		enc, err := encoder()
 		if err != nil {
 			return nil, err
@@ -101,16 +102,28 @@ func (sel *selection) hook(every int64, encoder func() (*embed.Model, error), he
 		if err != nil {
 			return nil, err
 		}
+		sel.forget(step) // a run killed before it could log the step
 		sel.History = append(sel.History, measurement{step, value})
 		if err := sel.write(); err != nil {
 			return nil, err
 		}
 		values := map[string]float64{sel.run.Task.Name + " " + name: value}
-		if waited := len(sel.History) - 1 - sel.best(); sel.config.Patience > 0 && waited >= sel.config.Patience {
+		if sel.enough() {
 			return values, train.ErrEnough
 		}
 		return values, nil
 	}}
+}
+
+// enough reports whether patience has run out.
+func (sel *selection) enough() bool {
+	waited := len(sel.History) - 1 - sel.best()
+	return sel.config.Patience > 0 && waited >= sel.config.Patience
+}
+
+// forget drops the measurements from a step on.
+func (sel *selection) forget(step int64) {
+	sel.History = slices.DeleteFunc(sel.History, func(m measurement) bool { return m.Step >= step })
 }
 
 func (sel *selection) write() error {

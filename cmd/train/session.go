@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"time"
 
 	"github.com/gofrs/flock"
 	gml "github.com/gomlx/gomlx/ml/model"
@@ -49,7 +48,6 @@ type session struct {
 	head          *classHead // of loss.name head
 	selection     *selection
 	tasks         configs.Opener      // and their data
-	trained       time.Duration       // spent in the loop
 	teacherDigest string              // of loss.distill
 	named         []data.SourceConfig // what is trained on, as the recipe says it
 	warnings      []string
@@ -65,7 +63,7 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	s := &session{options: o, experiment: experiment, dir: o.runDir(experiment.Name), progress: p, stdout: stdout}
-	defer func() { err = errors.Join(err, s.tasks.Close()) }()
+	defer func() { err = s.interrupted(ctx, errors.Join(err, s.tasks.Close())) }()
 	if o.check {
 		if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, KeepMemory: true}); err != nil {
 			return err
@@ -105,11 +103,9 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	defer func() { err = errors.Join(err, s.logger.Close()) }()
-	began := time.Now()
 	if err := s.trainer.Run(ctx); err != nil {
 		return err
 	}
-	s.trained = time.Since(began)
 	return s.report(ctx)
 }
 
@@ -155,8 +151,10 @@ func (s *session) root() checkpoints.Root {
 // findState decides where the run starts: anew in an empty directory, or from the newest good checkpoint.
 func (s *session) findState() error {
 	root := s.root()
-	if err := root.Clean(); err != nil {
-		return err
+	for _, parent := range []checkpoints.Root{root, {Dir: s.dir}} { // base and final lie in the latter
+		if err := parent.Clean(); err != nil {
+			return err
+		}
 	}
 	_, dir, skipped, ok, err := root.Newest()
 	if err != nil {
@@ -285,7 +283,7 @@ func (s *session) openLoader(ctx context.Context) (err error) {
 		Tokenizer: s.tokenizer, Context: s.experiment.Model.Text.Context,
 		Quarantine: filepath.Join(s.dir, quarantineName), Log: s.progress.Linef, SkipImages: s.rows.images != nil,
 	})
-	if err != nil || s.resumed == nil {
+	if err != nil || s.resumed == nil || len(s.resumed.Cursor) == 0 { // no step was done: the data start where they start
 		return err
 	}
 	var cursor data.Cursor
