@@ -50,9 +50,9 @@ func TestNegatives(t *testing.T) {
 func TestNegativesConfig(t *testing.T) {
 	dir := writeShards(t, testRows(t, 4, nil), 4)
 	for want, n := range map[string]NegativesConfig{
-		"data.negatives.column is not set": {},
-		"data.negatives.count must lie in 1 … 4096, is -1":                {Column: "alt", Count: -1},
-		`no caption or label column "no"`:  {Column: "no"},
+		"data.negatives.column is not set":                 {},
+		"data.negatives.count must lie in 1 … 4096, is -1": {Column: "alt", Count: -1},
+		`no caption or label column "no"`:                  {Column: "no"},
 	} {
 		c := testConfig(2, dir)
 		c.Negatives = &n
