@@ -106,6 +106,9 @@ func localModel(ctx context.Context, path string, say func(string, ...any)) (str
 	}
 	warn := func(line string) { say("passing over a broken checkpoint: %s", line) }
 	dir, err := foreign.Locate(ctx, path, "", foreign.HubOptions{}, warn)
+	if err == nil && dir != path {
+		say("%s is %s", path, dir)
+	}
 	if err == nil && dir == path && checkpoints.IsModelDir(path) {
 		err = fault.User(checkpoints.Verify(path))
 	}
