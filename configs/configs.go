@@ -235,23 +235,29 @@ func (e Experiment) checkZeros(given strictyaml.Map) error {
 		delete(given, "model")
 		delete(given, "preprocess")
 	}
-	said, used := map[string]string{}, map[string]string{}
+	said := map[string]string{}
 	flatten("", given, said)
+	maps.DeleteFunc(said, func(_, value string) bool { return !isZero(value) })
+	if len(said) == 0 {
+		return nil
+	}
 	tree, err := e.withDefaults().tree()
 	if err != nil {
 		return err
 	}
+	used := map[string]string{}
 	flatten("", tree, used)
 	for _, key := range slices.Sorted(maps.Keys(said)) {
-		zero, err := strconv.ParseFloat(said[key], 64)
-		if err != nil || zero != 0 {
-			continue
-		}
 		if value, err := strconv.ParseFloat(used[key], 64); err == nil && value != 0 {
 			return fmt.Errorf("%s is 0, which would become the default, %g: leave the key out for that, or give another number", key, value)
 		}
 	}
 	return nil
+}
+
+func isZero(value string) bool {
+	number, err := strconv.ParseFloat(value, 64)
+	return err == nil && number == 0
 }
 
 // withDefaults fills what zero leaves open, and derives what one part must share with another.

@@ -33,9 +33,7 @@ type Config struct {
 // WithDefaults fills the fields that zero leaves open.
 func (c Config) WithDefaults() Config {
 	setDefault(&c.LearningRate, 5e-4)
-	if c.Beta1 == nil {
-		c.Beta1 = new(0.9)
-	}
+	c.Beta1 = new(c.beta1())
 	setDefault(&c.Beta2, 0.98)
 	setDefault(&c.Epsilon, 1e-6)
 	if c.WeightDecay == nil {
@@ -44,6 +42,14 @@ func (c Config) WithDefaults() Config {
 	}
 	c.Schedule = c.Schedule.withDefaults()
 	return c
+}
+
+// beta1 is Beta1, where it is set.
+func (c Config) beta1() float64 {
+	if c.Beta1 == nil {
+		return 0.9
+	}
+	return *c.Beta1
 }
 
 func setDefault(field *float64, value float64) {
@@ -57,8 +63,8 @@ func (c Config) Validate() error {
 	switch {
 	case !(c.LearningRate > 0 && c.LearningRate <= maxRate):
 		return fmt.Errorf("optim.lr must lie in (0, %d], not %g", maxRate, c.LearningRate)
-	case !(*c.Beta1 >= 0 && *c.Beta1 < 1):
-		return fmt.Errorf("optim.beta1 must lie in [0, 1), not %g", *c.Beta1)
+	case !(c.beta1() >= 0 && c.beta1() < 1):
+		return fmt.Errorf("optim.beta1 must lie in [0, 1), not %g", c.beta1())
 	case !(c.Beta2 >= 0 && c.Beta2 < 1):
 		return fmt.Errorf("optim.beta2 must lie in [0, 1), not %g", c.Beta2)
 	case !(c.Epsilon >= minEpsilon && c.Epsilon <= 1):
@@ -209,7 +215,7 @@ func (c Config) Hyper(curve Curve, step int64) [4]float32 {
 	t := float64(step + 1)
 	return [4]float32{
 		float32(c.LearningRate * curve.Factor(step)),
-		float32(1 - math.Pow(*c.WithDefaults().Beta1, t)),
+		float32(1 - math.Pow(c.beta1(), t)),
 		float32(1 - math.Pow(c.Beta2, t)),
 		float32(math.Min(c.EMA, t/(t+9))), // a short memory at first, or the average would remember the start
 	}
@@ -270,7 +276,7 @@ func setIf(condition *Node, v *gml.Variable, next *Node) {
 // ones, which could then not be overwritten.
 func (o *AdamW) step(t target, grad, old, correction1, correction2, finite *Node) *Node {
 	c := o.config
-	setIf(finite, t.m, Add(MulScalar(t.m.NodeValue(grad), *c.Beta1), MulScalar(grad, 1-*c.Beta1)))
+	setIf(finite, t.m, Add(MulScalar(t.m.NodeValue(grad), c.beta1()), MulScalar(grad, 1-c.beta1())))
 	setIf(finite, t.v, Add(MulScalar(t.v.NodeValue(grad), c.Beta2), MulScalar(Square(grad), 1-c.Beta2)))
 	m, v := t.m.NodeValue(grad), t.v.NodeValue(grad)
 	direction := Div(Div(m, correction1), AddScalar(Sqrt(Div(v, correction2)), c.Epsilon))

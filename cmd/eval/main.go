@@ -54,9 +54,13 @@ func (c *common) open(p *progress.Reporter) (*embed.Model, error) {
 	if c.devices < 1 {
 		return nil, fault.Userf("-devices %d: at least one is needed", c.devices)
 	}
-	return embed.Load(c.checkpoint, embed.WithDevices(c.devices),
+	m, err := embed.Load(c.checkpoint, embed.WithDevices(c.devices),
 		embed.WithBackendOptions(backend.Options{Name: c.backend, Offline: c.offline, Progress: p}),
 		embed.WithWarnings(func(line string) { p.Linef("%s", line) }))
+	if err == nil && m.Dir != c.checkpoint {
+		p.Linef("%s is %s", c.checkpoint, m.Dir)
+	}
+	return m, err
 }
 
 // command is one thing that eval does.

@@ -50,6 +50,9 @@ func (s *session) preflight(ctx context.Context) error {
 	}
 	rows, batch := s.loader.Rows(), int64(e.Data.Batch)
 	total := e.Train.Length.ToSteps(batch, rows, 0)
+	if err := s.checkLength(total, rows); err != nil {
+		return err
+	}
 	probe, err := s.probe(ctx, stepper, e.Optim.Schedule.Over(total, batch, rows))
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"tandem/checkpoints"
 	"tandem/checkpoints/foreign"
+	"tandem/imaging"
 	"tandem/internal/fault"
 )
 
@@ -28,7 +30,7 @@ func (s *session) prepareInit(ctx context.Context) error {
 	}
 	dir := filepath.Join(s.dir, baseName)
 	if s.resumed != nil {
-		return s.adopt(ctx, dir, foreign.Options{})
+		return s.adoptOwn(ctx, dir)
 	}
 	source := s.experiment.Init
 	if !foreign.IsHub(source) {
@@ -50,6 +52,18 @@ func (s *session) prepareInit(ctx context.Context) error {
 		}
 		return checkpoints.WriteTensors(filepath.Join(tmp, checkpoints.WeightsName), variables(s.initialStore))
 	})
+}
+
+// adoptOwn takes a run's copy of its initial model. The run goes on with the pictures that it began with, where the recipe
+// leaves them open: earlier versions did not make them as the model's evaluation does. adopt warns where they differ.
+func (s *session) adoptOwn(ctx context.Context, dir string) error {
+	image, was := &s.experiment.Data.Image, s.resumed.Identity
+	upright := image.Orient || was["data.image.orient"] == "true"
+	image.Interpolation = cmp.Or(image.Interpolation, imaging.Interpolation(was["data.image.interpolation"]))
+	image.Alpha = cmp.Or(image.Alpha, imaging.AlphaMode(was["data.image.alpha"]))
+	err := s.adopt(ctx, dir, foreign.Options{})
+	image.Orient = upright
+	return err
 }
 
 // adopt loads a model and makes it the experiment's.
@@ -92,6 +106,9 @@ func localModel(ctx context.Context, path string, say func(string, ...any)) (str
 	}
 	warn := func(line string) { say("passing over a broken checkpoint: %s", line) }
 	dir, err := foreign.Locate(ctx, path, "", foreign.HubOptions{}, warn)
+	if err == nil && dir != path {
+		say("%s is %s", path, dir)
+	}
 	if err == nil && dir == path && checkpoints.IsModelDir(path) {
 		err = fault.User(checkpoints.Verify(path))
 	}

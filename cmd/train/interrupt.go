@@ -34,7 +34,7 @@ func (s *session) interrupted(ctx context.Context, err error) error {
 
 // command is the command line for a shell.
 func (o options) command() string {
-	parts := []string{"train", "-config", o.config}
+	parts := []string{"go", "run", "./cmd/train", "-config", o.config}
 	text := func(name, value, otherwise string) {
 		if value != otherwise {
 			parts = append(parts, name, value)

@@ -318,7 +318,7 @@ func TestInterruptSaves(t *testing.T) {
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != fault.ExitInterrupted {
 		t.Fatalf("ended with %v, want exit status %d\n%s", err, fault.ExitInterrupted, &printed)
 	}
-	if want := "Go on with: train -config"; !strings.Contains(printed.String(), want) {
+	if want := "Go on with: go run ./cmd/train -config"; !strings.Contains(printed.String(), want) {
 		t.Errorf("nothing about %q in\n%s", want, &printed)
 	}
 	if saved, _ := filepath.Glob(filepath.Join(dir, "checkpoints", "step-*", "model.safetensors")); len(saved) != 1 {
