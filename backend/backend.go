@@ -63,9 +63,11 @@ type Info struct {
 	Warning     string   // what the user should know about the choice, or empty; Open has shown it through Progress
 }
 
-// Version tells builds of a backend apart, whose numbers may differ in the last bits: PJRT's version and the library's
-// identity. It is empty for Go, whose version is the module's, and for a backend that Open did not open.
-func (i Info) Version() string {
+// Version tells apart what may differ in the last bits: PJRT's version, the plugin's identity, and of NVIDIA GPUs their
+// models and driver. It is empty for Go, whose version is the module's, and for a backend that Open did not open.
+func (i Info) Version() string { return i.version(nvidiaProc) }
+
+func (i Info) version(proc string) string {
 	if i.PluginPath == "" {
 		return ""
 	}
@@ -73,7 +75,11 @@ func (i Info) Version() string {
 	if err != nil {
 		identity = "gone" // since it was opened
 	}
-	return fmt.Sprintf("PJRT API %s, plugin %s", i.APIVersion, identity)
+	version := fmt.Sprintf("PJRT API %s, plugin %s", i.APIVersion, identity)
+	if i.Name == CUDA {
+		version += ", " + strings.Join(strings.Fields(nvidiaIdentity(context.Background(), proc)), " ")
+	}
+	return version
 }
 
 // Accelerated reports whether the devices are GPUs or TPUs.

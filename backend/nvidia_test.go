@@ -101,3 +101,17 @@ func TestDeviceMemory(t *testing.T) {
 		t.Errorf("%d bytes of unknown memory", got)
 	}
 }
+
+// TestVersionOfGPUs: the models and the driver are part of it.
+func TestVersionOfGPUs(t *testing.T) {
+	t.Setenv(visibleEnv, "")
+	plugin := filepath.Join(t.TempDir(), "plugin.so")
+	if err := os.WriteFile(plugin, []byte("library"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	version := Info{Name: CUDA, PluginPath: plugin, APIVersion: "0.1"}.version(machine(t, fakeVersion, fakeGPU))
+	want := ", NVIDIA H100 80GB HBM3 NVRM version: NVIDIA UNIX x86_64 Kernel Module 550.54.15 Tue Mar 5 22:23:56 UTC 2024"
+	if plain := (Info{Name: CPU, PluginPath: plugin, APIVersion: "0.1"}).Version(); version != plain+want {
+		t.Errorf("%q, and %q of the processor", version, plain)
+	}
+}
