@@ -63,6 +63,19 @@ type Info struct {
 	Warning     string   // what the user should know about the choice, or empty; Open has shown it through Progress
 }
 
+// Version tells builds of a backend apart, whose numbers may differ in the last bits: PJRT's version and the library's
+// identity. It is empty for Go, whose version is the module's, and for a backend that Open did not open.
+func (i Info) Version() string {
+	if i.PluginPath == "" {
+		return ""
+	}
+	identity, err := libraryIdentity(i.PluginPath)
+	if err != nil {
+		identity = "gone" // since it was opened
+	}
+	return fmt.Sprintf("PJRT API %s, plugin %s", i.APIVersion, identity)
+}
+
 // Accelerated reports whether the devices are GPUs or TPUs.
 func (i Info) Accelerated() bool { return i.Name == CUDA || i.Name == TPU }
 
@@ -173,7 +186,7 @@ func openXLA(ctx context.Context, opts Options, f *finder, platform string) (*Ba
 		_ = compilehook.Install(path) // without it updates are written beside the old values
 	}
 	if err == nil && opts.KeepCompiled {
-		keepCompiled(path)
+		keepCompiled(ctx, path, platform)
 	}
 	if err == nil && platform == "cpu" && opts.KeepMemory {
 		b.Info.KeepsMemory = hostmem.Enable(0) == nil // without it everything works, only slower
@@ -185,7 +198,7 @@ func openXLA(ctx context.Context, opts Options, f *finder, platform string) (*Ba
 const CacheEnv = "TANDEM_CACHE"
 
 // keepCompiled turns the cache on where it can be had; without it everything works, only starting takes longer.
-func keepCompiled(plugin string) {
+func keepCompiled(ctx context.Context, plugin, platform string) {
 	dir := os.Getenv(CacheEnv)
 	if dir == "off" {
 		return
@@ -197,7 +210,11 @@ func keepCompiled(plugin string) {
 		}
 		dir = filepath.Join(cache, "tandem", "compiled")
 	}
-	_ = compilehook.Keep(plugin, dir) // a plugin or platform without it compiles every time
+	devices, ok := compiledFor(ctx, platform, nvidiaProc)
+	if !ok {
+		return
+	}
+	_ = compilehook.Keep(plugin, devices, dir) // a plugin or platform without it compiles every time
 }
 
 func openPlugin(path, platform string, devices int) (*Backend, error) {

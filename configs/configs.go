@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/goccy/go-yaml"
 
@@ -194,10 +195,15 @@ func read(nameOrPath string) (string, []byte, error) {
 		return nameOrPath + ".yaml", content, nil
 	}
 	content, err := os.ReadFile(nameOrPath)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return "", nil, fault.Userf("recipe %s does not exist", nameOrPath)
+	case errors.Is(err, syscall.EISDIR):
+		return "", nil, fault.Userf("recipe %s is a directory: name a YAML file, of a run %s", nameOrPath, filepath.Join(nameOrPath, "config.yaml"))
+	case err != nil: // of permissions, mostly
+		return "", nil, fault.User(err)
 	}
-	return nameOrPath, content, err
+	return nameOrPath, content, nil
 }
 
 // applyPreset lays the model section over the built-in model it names.

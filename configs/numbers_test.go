@@ -61,7 +61,6 @@ eval: {select: {task: a}, wise: {alphas: [0, 0.5, 1]}}
 var anyNumber = []string{
 	"train.keep", "train.keep_every", "train.max_bad_steps", "train.seed", "data.seed", "dataset.shapes.seed", "loss.block",
 	"eval.select.patience", "tune.lock_image.unlocked_groups", "tune.lock_text.unlocked_groups",
-	"preprocess.fill", // imaging.EvalConfig bounds it
 	"data.cache.bytes", "data.store.cache_bytes", "data.limits.max_bytes", "data.limits.max_pixels", "data.limits.max_memory",
 }
 

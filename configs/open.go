@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"tandem/data/prepare"
 	"tandem/eval"
@@ -14,6 +15,8 @@ import (
 type OpenTask struct {
 	Task eval.Task
 	Set  *eval.Shards
+	// Ref is what names this task alone on a command line.
+	Ref string
 }
 
 // Size is how many images the task will look at, -1 if only reading them tells.
@@ -41,11 +44,15 @@ type Opener struct {
 func (o *Opener) Tasks(ctx context.Context, refs ...string) ([]OpenTask, error) {
 	var open []OpenTask
 	for _, ref := range refs {
-		location, err := prepare.Directory(ctx, ref, o.Options)
+		file, name := splitRef(ref)
+		location, err := prepare.Directory(ctx, file, o.Options)
 		if err != nil {
 			return nil, err
 		}
-		tasks, err := Tasks(location)
+		tasks, err := allTasks(location)
+		if err == nil && name != "" {
+			tasks, err = pick(tasks, file, name)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -53,6 +60,9 @@ func (o *Opener) Tasks(ctx context.Context, refs ...string) ([]OpenTask, error) 
 			t, err := o.Task(ctx, task)
 			if err != nil {
 				return nil, err
+			}
+			if t.Ref = file + "#" + task.Name; strings.HasPrefix(task.Name, file+"/") {
+				t.Ref = task.Name // of a suite that is built in
 			}
 			open = append(open, t)
 		}
@@ -63,13 +73,13 @@ func (o *Opener) Tasks(ctx context.Context, refs ...string) ([]OpenTask, error) 
 // Task opens a task's data.
 func (o *Opener) Task(ctx context.Context, task eval.Task) (OpenTask, error) {
 	if task.Probe != "" {
-		return OpenTask{task, nil}, nil // generated
+		return OpenTask{Task: task}, nil // generated
 	}
 	set, err := o.shards(ctx, task.Data, task.Split)
 	if err != nil {
 		return OpenTask{}, fmt.Errorf("task %s: %w", task.Name, err)
 	}
-	return OpenTask{task, set}, nil
+	return OpenTask{Task: task, Set: set}, nil
 }
 
 // Open opens a split of a data set: it is what eval.Options.Open wants.

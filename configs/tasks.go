@@ -1,13 +1,17 @@
 package configs
 
 import (
+	"cmp"
+	"context"
 	"embed"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"tandem/data"
 	"tandem/data/shard"
 	"tandem/eval"
 	"tandem/internal/fault"
@@ -34,8 +38,41 @@ func TaskNames() []string {
 }
 
 // Tasks finds tasks by the name of an embedded file, the path of a YAML file, or a directory of labelled shards. A name
-// with a slash picks one task of a suite, "emoji/group", or one split of a directory, "shards/test".
+// with a slash picks one task of a suite, "emoji/group", or one split of a directory, "shards/test"; of a file or a
+// directory, FILE#NAME does.
 func Tasks(ref string) ([]eval.Task, error) {
+	location, name := splitRef(ref)
+	tasks, err := allTasks(location)
+	if err != nil || name == "" {
+		return tasks, err
+	}
+	return pick(tasks, location, name)
+}
+
+// splitRef takes the task's name off FILE#NAME.
+func splitRef(ref string) (location, name string) {
+	if _, err := os.Stat(ref); err == nil {
+		return ref, ""
+	}
+	if at := strings.LastIndexByte(ref, '#'); at > 0 {
+		return ref[:at], ref[at+1:]
+	}
+	return ref, ""
+}
+
+// pick finds one task by its name.
+func pick(tasks []eval.Task, location, name string) ([]eval.Task, error) {
+	var names []string
+	for _, t := range tasks {
+		if t.Name == name {
+			return []eval.Task{t}, nil
+		}
+		names = append(names, t.Name)
+	}
+	return nil, fault.Userf("%s has no task %q: it has %s", location, name, strings.Join(names, ", "))
+}
+
+func allTasks(ref string) ([]eval.Task, error) {
 	if info, err := os.Stat(ref); err == nil && info.IsDir() {
 		return DirectoryTasks(ref, "")
 	}
@@ -52,20 +89,16 @@ func Tasks(ref string) ([]eval.Task, error) {
 		if tasks := splitTask(ref); tasks != nil {
 			return tasks, nil
 		}
+		if filepath.IsAbs(ref) || strings.HasSuffix(ref, "/") || strings.HasPrefix(ref, ".") {
+			return nil, fault.Userf("no such directory: %s", ref)
+		}
 		return nil, fault.Userf("task %q is unknown: use one of %s, a YAML file, or a directory of labelled shards", ref, strings.Join(TaskNames(), ", "))
 	}
 	tasks, err := parseTasks(suite+".yaml", content)
 	if err != nil || ref == suite {
 		return tasks, err
 	}
-	var names []string
-	for _, t := range tasks {
-		if t.Name == ref {
-			return []eval.Task{t}, nil
-		}
-		names = append(names, t.Name)
-	}
-	return nil, fault.Userf("suite %s has no task %q: it has %s", suite, ref, strings.Join(names, ", "))
+	return pick(tasks, "suite "+suite, ref)
 }
 
 // splitTask is the task of one split of a shard directory, nil if ref names no such split.
@@ -141,7 +174,7 @@ func inherit(t, suite eval.Task) eval.Task {
 }
 
 // DirectoryTasks makes a task of each split of a shard directory: classification by the column label, by default "class"
-// or "label" where there is one, and retrieval otherwise.
+// or "label" where there is one, and retrieval otherwise. The classes are those of all splits.
 func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 	content, err := os.ReadFile(filepath.Join(dir, shard.ManifestName))
 	if err != nil {
@@ -158,24 +191,38 @@ func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 		}
 		candidates = []string{label}
 	}
+	kind := eval.Task{Kind: eval.Retrieval}
+	if i := slices.IndexFunc(candidates, func(c string) bool { return slices.Contains(columns, c) }); i >= 0 {
+		kind = eval.Task{Kind: eval.Classification, Label: candidates[i], Templates: manifest.Templates}
+		if kind.Classes, err = directoryClasses(dir, manifest, kind.Label); err != nil {
+			return nil, err
+		}
+	}
+	if kind.Kind == eval.Retrieval && manifest.Captions.Count == 0 {
+		return nil, fault.Userf("%s has neither captions nor a column class or label; it has %s: name the column with the class, as label in a task file or with new -label", dir, cmp.Or(strings.Join(columns, ", "), "no label"))
+	}
 	var tasks []eval.Task
 	for _, split := range manifest.SplitNames() {
-		task := eval.Task{Name: filepath.Base(dir) + "/" + split, Data: dir, Split: split, Templates: manifest.Templates, Kind: eval.Retrieval}
-		for _, column := range candidates {
-			if slices.Contains(columns, column) {
-				task.Kind, task.Label = eval.Classification, column
-				for _, name := range manifest.Classes[column] {
-					task.Classes = append(task.Classes, eval.Class{Name: name})
-				}
-				break
-			}
-		}
-		if task.Kind == eval.Retrieval {
-			task.Templates = nil
-		}
+		task := kind
+		task.Name, task.Data, task.Split = filepath.Base(dir)+"/"+split, dir, split
 		tasks = append(tasks, task)
 	}
 	return tasks, nil
+}
+
+// directoryClasses are a label's classes in the source's order, or else its values in all splits: a class that one split
+// happens to lack is an answer there all the same.
+func directoryClasses(dir string, manifest *shard.Manifest, label string) ([]eval.Class, error) {
+	if names := manifest.Classes[label]; len(names) > 0 {
+		return eval.NamedClasses(names), nil
+	}
+	ctx := context.Background() // a local directory: nothing to wait for
+	set, err := data.OpenShards(ctx, dir, "")
+	if err != nil {
+		return nil, err
+	}
+	values, err := set.Values(ctx, label)
+	return eval.ClassesOf(values, nil), errors.Join(err, set.Close())
 }
 
 // readLists fills classes and templates from the files that a task names: one a line, relative to the task's file.
@@ -186,10 +233,7 @@ func readLists(t *eval.Task, base string) error {
 		use  func(lines []string)
 	}{
 		{"classes_file", &t.ClassesFile, func(lines []string) {
-			t.Classes = nil
-			for _, line := range lines {
-				t.Classes = append(t.Classes, eval.Class{Name: line})
-			}
+			t.Classes = eval.NamedClasses(lines)
 		}},
 		{"templates_file", &t.TemplatesFile, func(lines []string) { t.Templates = lines }},
 	} {

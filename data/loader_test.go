@@ -398,7 +398,11 @@ func TestMixture(t *testing.T) {
 }
 
 func TestCaptionProbabilities(t *testing.T) {
-	dir := writeShards(t, testRows(t, 200, nil), 200)
+	rows := testRows(t, 200, nil)
+	for i := 1; i < len(rows); i += 4 {
+		rows[i].Labels["alt"] = "" // as good as none
+	}
+	dir := writeShards(t, rows, 200)
 	c := testConfig(100, dir)
 	c.Sources[0].Captions = []CaptionColumn{{Column: "captions", Probability: 1}, {Column: "alt", Probability: 3}}
 	l := open(t, c, Options{})
@@ -428,6 +432,9 @@ func TestCaptionProbabilities(t *testing.T) {
 	if share := float64(alt) / float64(even); share < 0.70 || share > 0.80 {
 		t.Errorf("alt text in %.2f of the rows that have it, want about 0.75", share)
 	}
+	if bad := l.Stats().BadRows; bad != 0 {
+		t.Errorf("%d rows were unusable: an empty text was drawn", bad)
+	}
 	if plain == 0 || plain == even {
 		t.Errorf("one of several captions is never drawn: %d of 4000 are the first", plain)
 	}
@@ -438,13 +445,14 @@ func TestKeys(t *testing.T) {
 	for i, r := range rows {
 		r.Captions = []string{fmt.Sprint("caption ", i/2)}
 	}
+	rows[10].Labels["class"] = "" // no label either
 	delete(rows[11].Labels, "class")
 	dir := writeShards(t, rows, 12)
 	for _, positives := range []string{"", "class"} {
 		c := testConfig(12, dir)
 		c.Positives, c.Shuffle = positives, "none"
 		p := next(t, open(t, c, Options{}))
-		for i := range 11 {
+		for i := range 10 {
 			for j := range i {
 				want := i/2 == j/2
 				if positives == "class" {
@@ -455,8 +463,11 @@ func TestKeys(t *testing.T) {
 				}
 			}
 		}
-		if positives == "class" && slices.Contains(p.Keys[:11], p.Keys[11]) {
+		if positives == "class" && (slices.Contains(p.Keys[:10], p.Keys[10]) || slices.Contains(p.Keys[:10], p.Keys[11])) {
 			t.Error("a row without the label shares a key with one that has it")
+		}
+		if p.Keys[10] != p.Keys[11] { // of the same caption
+			t.Errorf("positives %q: the keys of two rows without label are not those of their captions", positives)
 		}
 	}
 }

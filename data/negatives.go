@@ -48,7 +48,7 @@ func (w *worker) negatives(b *Batch, i int, g int64, group *shard.Group, row int
 	if config == nil {
 		return
 	}
-	texts := slices.Clone(group.Texts(config.Column, row))
+	texts := slices.Clone(textsOf(group, config.Column, row))
 	w.seed(streamNegatives, g).Shuffle(len(texts), func(a, c int) { texts[a], texts[c] = texts[c], texts[a] })
 	for k := range config.Count {
 		at := i*config.Count + k

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
 
@@ -214,6 +215,22 @@ func TestRetrieval(t *testing.T) {
 	}
 }
 
+// TestRetrievalWithoutMatchValue: an image whose column is empty belongs to nothing; a column that is nowhere is a mistake.
+func TestRetrievalWithoutMatchValue(t *testing.T) {
+	set := fakeSet{example("a", 0, "red", "a red one"), example("b", 1, "green", "green"), example("c", 2, "", "blue"), example("d", 0, "", "a green lie")}
+	r, err := Run(context.Background(), fakeEncoder{scale: 10}, Task{Name: "t", Kind: Retrieval, Data: "d", Match: "colour"}, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Retrieval.Images != 2 || r.Retrieval.Texts != 2 || r.Retrieval.Skipped["no match value"] != 2 {
+		t.Errorf("%d images, %d texts, skipped %v: two of four have no value", r.Retrieval.Images, r.Retrieval.Texts, r.Retrieval.Skipped)
+	}
+	_, err = Run(context.Background(), fakeEncoder{scale: 10}, Task{Name: "t", Kind: Retrieval, Data: "d", Match: "clour"}, set)
+	if err == nil || !fault.IsUser(err) || !strings.Contains(err.Error(), `"clour"`) || !strings.Contains(err.Error(), "the columns are colour") {
+		t.Errorf("a column that is nowhere: error %v", err)
+	}
+}
+
 func TestRetrievalMatchesByColumn(t *testing.T) {
 	task := Task{Name: "t", Kind: Retrieval, Data: "d", Match: "colour"}
 	set := fakeSet{example("a", 0, "red", "a red one"), example("b", 0, "red", "red"), example("c", 1, "green", "green")}
@@ -241,9 +258,35 @@ func TestWilson(t *testing.T) {
 	}
 }
 
+// TestLossPlot: few steps are drawn as points, many as a line of their means, which the label says.
+func TestLossPlot(t *testing.T) {
+	curve := func(n int) (points []CurvePoint) {
+		for i := range n {
+			points = append(points, CurvePoint{int64(i + 1), float64(n - i)})
+		}
+		return points
+	}
+	for _, test := range []struct {
+		steps, dots int
+		label       string
+	}{{20, 20, ">loss</text>"}, {400, 0, ">loss</text>"}, {900, 0, ">loss, mean of 3 steps</text>"}} {
+		report := Report{Title: "test", Curve: curve(test.steps)}
+		var page bytes.Buffer
+		if err := report.WriteHTML(&page); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(page.String(), "<circle"); n != test.dots || !strings.Contains(page.String(), test.label) {
+			t.Errorf("%d steps: %d points, want %d, or no %q", test.steps, n, test.dots, test.label)
+		}
+		if strings.Contains(page.String(), "To make this again") {
+			t.Error("a report that does not know how it was made says so all the same")
+		}
+	}
+}
+
 func TestReports(t *testing.T) {
 	set := fakeSet{example("a", 0, "red", "red"), example("<b>", 1, "blue", "a <script>green</script> thing")}
-	report := Report{Title: "test", Model: map[string]string{"checkpoint": "x"}, Curve: []CurvePoint{{1, 5}, {2, 4}, {3, 1}}}
+	report := Report{Title: "test", Model: map[string]string{"checkpoint": "x"}, Curve: []CurvePoint{{1, 5}, {2, 4}, {3, 1}}, Command: "train -config 'a b'", Needs: "a day"}
 	for _, task := range []Task{
 		{Name: "colours", Data: "d", Label: "colour"},
 		{Name: "search", Kind: Retrieval, Data: "d"},
@@ -258,7 +301,8 @@ func TestReports(t *testing.T) {
 	if err := report.WriteHTML(&page); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"colours (2-way)", "data:image/png;base64,", "<path d=\"M", "Confusion", "&lt;script&gt;"} {
+	for _, want := range []string{"colours (2-way)", "data:image/png;base64,", "<path d=\"M", "Confusion", "&lt;script&gt;",
+		">loss</text>", `<circle cx="860" cy="220"`, "To make this again", "<pre class=\"command\">train -config &#39;a b&#39;</pre>", "a day"} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("page lacks %q", want)
 		}

@@ -87,6 +87,12 @@ func (f filtered) Fingerprint() string {
 	return ""
 }
 
+// ClassWords are the wrapped set's.
+func (f filtered) ClassWords(column string) map[string]string { return classWords(f.Dataset, column) }
+
+// LeftOut is the wrapped set's.
+func (f filtered) LeftOut() map[string]int64 { return leftOut(f.Dataset) }
+
 // ImageAt implements the shortcut where the wrapped set does.
 func (f filtered) ImageAt(ctx context.Context, row int64) ([]byte, error) {
 	if set, ok := f.Dataset.(imager); ok {

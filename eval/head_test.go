@@ -22,7 +22,7 @@ func TestHead(t *testing.T) {
 		return r.Headline().Value
 	}
 	plain := accuracy(Options{}, task)
-	c, err := zeroshot.NewClassifier(context.Background(), fakeEncoder{scale: 10}, ClassesOf(colours), task.Templates)
+	c, err := zeroshot.NewClassifier(context.Background(), fakeEncoder{scale: 10}, ClassesOf(colours, nil), task.Templates)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -209,14 +209,19 @@ type Plot struct {
 	Width, Height int
 	Path          template.HTMLAttr
 	Ticks         []Tick
+	Dots          []Dot // the points, where they are few
 	XMax          int64
+	Mean          int // how many steps a point stands for, 0 for one
 }
+
+// Dot is a point of a plot.
+type Dot struct{ X, Y float64 }
 
 // BoxWidth is the plot's width with its labels.
 func (p *Plot) BoxWidth() int { return p.Width + 60 }
 
 // BoxHeight is the plot's height with its labels.
-func (p *Plot) BoxHeight() int { return p.Height + 36 }
+func (p *Plot) BoxHeight() int { return p.Height + 52 }
 
 // Tick is a horizontal grid line.
 type Tick struct {
@@ -230,7 +235,7 @@ func (r *Report) LossPlot() *Plot {
 		return nil
 	}
 	const width, height = 860, 220
-	points := smooth(r.Curve, width/2)
+	points, mean := smooth(r.Curve, width/2)
 	low, high := points[0].Loss, points[0].Loss
 	for _, p := range points {
 		low, high = min(low, p.Loss), max(high, p.Loss)
@@ -240,15 +245,22 @@ func (r *Report) LossPlot() *Plot {
 	}
 	last := r.Curve[len(r.Curve)-1].Step
 	y := func(loss float64) float64 { return height - (loss-low)/(high-low)*height }
+	plot := &Plot{Width: width, Height: height, XMax: last}
+	if mean > 1 {
+		plot.Mean = mean
+	}
 	var path strings.Builder
 	for i, p := range points {
-		command := "L"
+		command, at := "L", Dot{math.Round(10*float64(p.Step)/float64(last)*width) / 10, math.Round(10*y(p.Loss)) / 10}
 		if i == 0 {
 			command = "M"
 		}
-		fmt.Fprintf(&path, "%s%.1f %.1f", command, float64(p.Step)/float64(last)*width, y(p.Loss))
+		fmt.Fprintf(&path, "%s%.1f %.1f", command, at.X, at.Y)
+		if len(points) <= maxDots {
+			plot.Dots = append(plot.Dots, at)
+		}
 	}
-	plot := &Plot{Width: width, Height: height, XMax: last, Path: template.HTMLAttr(`d="` + path.String() + `"`)}
+	plot.Path = template.HTMLAttr(`d="` + path.String() + `"`)
 	for i := range 5 {
 		loss := low + (high-low)*float64(i)/4
 		plot.Ticks = append(plot.Ticks, Tick{y(loss), fmt.Sprintf("%.2f", loss)})
@@ -256,10 +268,12 @@ func (r *Report) LossPlot() *Plot {
 	return plot
 }
 
-// smooth averages neighbours so that at most n points remain.
-func smooth(curve []CurvePoint, n int) []CurvePoint {
-	size := (len(curve) + n - 1) / n
-	var points []CurvePoint
+// maxDots is how many points are drawn as such, and not as a line alone.
+const maxDots = 60
+
+// smooth averages neighbours, size at a time, so that at most n points remain.
+func smooth(curve []CurvePoint, n int) (points []CurvePoint, size int) {
+	size = (len(curve) + n - 1) / n
 	for chunk := range slices.Chunk(curve, size) {
 		var p CurvePoint
 		for _, c := range chunk {
@@ -268,5 +282,5 @@ func smooth(curve []CurvePoint, n int) []CurvePoint {
 		p.Step = chunk[len(chunk)-1].Step
 		points = append(points, p)
 	}
-	return points
+	return points, size
 }

@@ -5,12 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
-	"tandem/eval/probe"
+	"tandem/data/shard"
 	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
@@ -65,6 +66,7 @@ func Run(ctx context.Context, enc Encoder, task Task, set Dataset) (Result, erro
 // Run evaluates a task on the data set that its data and split name.
 func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, error) {
 	result := Result{Task: task, Inputs: inputsOf(task)}
+	result.Inputs.LeftOut = leftOut(set)
 	var err error
 	switch task.Kind {
 	case Retrieval:
@@ -108,19 +110,34 @@ func (s *Session) embed(ctx context.Context, set Dataset) (*Embedded, error) {
 
 // checkCluster refuses a column that no example has: nobody wants clusters of one.
 func checkCluster(task Task, examples []Example) error {
-	columns := map[string]bool{}
-	for _, e := range examples {
-		if task.Cluster == "" || e.Labels[task.Cluster] != "" {
-			return nil
-		}
-		for column := range e.Labels {
-			columns[column] = true
-		}
-	}
-	if len(examples) == 0 {
+	columns, missing := without(examples, func(e Example) bool { return task.Cluster == "" || e.Labels[task.Cluster] != "" })
+	if !missing {
 		return nil
 	}
-	return fault.Userf("cluster: no example has a value in column %q: the columns are %s", task.Cluster, cmp.Or(strings.Join(sortedKeys(columns), ", "), "none"))
+	return fault.Userf("cluster: no example has a value in column %q: the columns are %s", task.Cluster, columns)
+}
+
+// checkLabel refuses a label column that no example has.
+func checkLabel(task Task, examples []Example) error {
+	columns, missing := without(examples, func(e Example) bool { _, ok := e.Labels[task.Label]; return ok })
+	if !missing {
+		return nil
+	}
+	return fault.Userf("label: no column %q in split %q of %s; it has %s", task.Label, task.Split, task.Data, columns)
+}
+
+// without reports whether there are examples but none that has something, and lists the columns they have.
+func without(examples []Example, has func(Example) bool) (columns string, missing bool) {
+	seen := map[string]bool{}
+	for _, e := range examples {
+		if has(e) {
+			return "", false
+		}
+		for column := range e.Labels {
+			seen[column] = true
+		}
+	}
+	return cmp.Or(strings.Join(sortedKeys(seen), ", "), "none"), len(examples) > 0
 }
 
 // labelled encodes a task's examples and its classes, and notes both in what the result was measured on.
@@ -129,10 +146,10 @@ func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inpu
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkCluster(task, e.Examples); err != nil {
+	if err := errors.Join(checkLabel(task, e.Examples), checkCluster(task, e.Examples)); err != nil {
 		return nil, nil, err
 	}
-	classes, err := classesOf(task, e)
+	classes, err := classesOf(task, e, classWords(set, task.Label))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -142,20 +159,36 @@ func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inpu
 	return e, c, err
 }
 
-// other opens and encodes a subset that a task names beside its own examples.
-func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subset) (*Embedded, error) {
+// other opens and encodes a subset that a task names beside its own examples, and notes it as the named part.
+func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subset, part string, in *Inputs) (*Embedded, error) {
 	subset = task.within(subset)
-	set := own
-	if subset.Data != task.Data || subset.Split != task.Split {
-		if s.o.Open == nil {
-			return nil, fmt.Errorf("split %q of %s cannot be opened here", subset.Split, subset.Data)
-		}
-		var err error
-		if set, err = s.o.Open(ctx, subset.Data, subset.Split); err != nil {
-			return nil, err
-		}
+	set, err := s.open(ctx, task, own, subset)
+	if err != nil {
+		return nil, err
 	}
-	return s.embed(ctx, filter(set, subset))
+	e, err := s.embed(ctx, filter(set, subset))
+	if err != nil {
+		return nil, err
+	}
+	in.Others[part] = e.Data
+	if lost := leftOut(set); len(lost) > 0 && subset.Data != task.Data {
+		if in.OthersLeftOut == nil {
+			in.OthersLeftOut = map[string]map[string]int64{}
+		}
+		in.OthersLeftOut[part] = lost
+	}
+	return e, nil
+}
+
+// open finds the set that a subset is of: the task's own, or another.
+func (s *Session) open(ctx context.Context, task Task, own Dataset, subset Subset) (Dataset, error) {
+	if subset.Data == task.Data && subset.Split == task.Split {
+		return own, nil
+	}
+	if s.o.Open == nil {
+		return nil, fmt.Errorf("split %q of %s cannot be opened here", subset.Split, subset.Data)
+	}
+	return s.o.Open(ctx, subset.Data, subset.Split)
 }
 
 // classifier encodes a task's classes, once for all tasks with the same classes and templates.
@@ -196,18 +229,43 @@ func classOf(name string) Class {
 	return class
 }
 
-// ClassesOf are the distinct labels in order, as classes.
-func ClassesOf(labels []string) (classes []Class) {
+// ClassesOf are the distinct labels in order, as classes. words, which may be nil, are the names of labels that say more
+// than a name, as shards tell classes of one name apart (shard.Manifest.ClassWords).
+func ClassesOf(labels []string, words map[string]string) (classes []Class) {
 	labels = slices.Clone(labels)
 	slices.Sort(labels)
 	for _, name := range slices.Compact(labels) {
-		classes = append(classes, classOf(name))
+		class := classOf(name)
+		if word, ok := words[name]; ok {
+			class.Words = classOf(word).Prompted()
+		}
+		classes = append(classes, class)
 	}
 	return classes
 }
 
+// NamedClasses are the classes of a list of names. Classes with the same name are told apart as in shards (see
+// shard.DistinctNames); prompts have the name alone.
+func NamedClasses(names []string) []Class {
+	classes := make([]Class, len(names))
+	for i, name := range shard.DistinctNames(names) {
+		if classes[i].Name = name; name != names[i] {
+			classes[i].Words = []string{names[i]}
+		}
+	}
+	return classes
+}
+
+// classWords are the names of a set's labels that say more than a name.
+func classWords(set Dataset, column string) map[string]string {
+	if w, ok := set.(worded); ok {
+		return w.ClassWords(column)
+	}
+	return nil
+}
+
 // classesOf are the task's classes, or the distinct values of its label column in order.
-func classesOf(task Task, e *Embedded) ([]Class, error) {
+func classesOf(task Task, e *Embedded, words map[string]string) ([]Class, error) {
 	classes := task.Classes
 	if len(classes) == 0 {
 		names := map[string]bool{}
@@ -216,12 +274,12 @@ func classesOf(task Task, e *Embedded) ([]Class, error) {
 				names[name] = true
 			}
 		}
-		classes = ClassesOf(slices.Collect(maps.Keys(names)))
+		classes = ClassesOf(slices.Collect(maps.Keys(names)), words)
 	}
 	if len(classes) < 2 {
 		return nil, fault.Userf("column %q has %d classes in split %q of %s: a classification needs two", task.Label, len(classes), task.Split, task.Data)
 	}
-	return classes, nil
+	return classes, fault.User(task.validateClasses())
 }
 
 func hashOf(parts ...any) string {
@@ -230,51 +288,4 @@ func hashOf(parts ...any) string {
 		fmt.Fprintf(h, "%q\n", fmt.Sprintf("%+q", p))
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// Labelled encodes a classification task's own examples and a training subset (of the task's data unless it says
-// otherwise) as labelled rows, and the task's classes as a zero-shot classifier. Examples without a class are left out.
-func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training Subset) (train, test probe.Set, c *zeroshot.Classifier, err error) {
-	own, err := s.embed(ctx, filter(set, task.subset()))
-	if err != nil {
-		return train, test, nil, err
-	}
-	training.Data = cmp.Or(training.Data, task.Data)
-	if !training.filters() {
-		training.Where, training.Only, training.Except = task.Where, task.Only, task.Except
-	}
-	other, err := s.other(ctx, task, set, training)
-	if err != nil {
-		return train, test, nil, err
-	}
-	classes, err := classesOf(task, other)
-	if err != nil {
-		return train, test, nil, err
-	}
-	if c, err = s.classifier(ctx, classes, task.Templates); err != nil {
-		return train, test, nil, err
-	}
-	train, test = probeSetOf(task, classes, other), probeSetOf(task, classes, own)
-	for _, side := range []probe.Set{train, test} {
-		if side.Len() == 0 {
-			return train, test, nil, fault.Userf("no example of split %q or %q has a class in column %q", training.Split, task.Split, task.Label)
-		}
-	}
-	return train, test, c, nil
-}
-
-// probeSetOf are the examples that have a class, as rows.
-func probeSetOf(task Task, classes []Class, e *Embedded) probe.Set {
-	index := map[string]int{}
-	out := probe.Set{}
-	for i, class := range classes {
-		index[class.Name] = i
-		out.Classes = append(out.Classes, class.Name)
-	}
-	for i, example := range e.Examples {
-		if class, ok := index[example.Labels[task.Label]]; ok && e.Rows[i] != nil {
-			out.Rows, out.Labels = append(out.Rows, e.Rows[i]), append(out.Labels, class)
-		}
-	}
-	return out
 }

@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"tandem/eval/doubt"
 	"tandem/eval/record"
+	"tandem/internal/fault"
 )
 
 // countingEncoder counts what it is asked to encode.
@@ -241,6 +244,52 @@ func TestMultiLabelAndSelection(t *testing.T) {
 	}
 }
 
+// wordedSet has labels that say more than a name.
+type wordedSet struct {
+	fakeSet
+	words map[string]string
+}
+
+func (s wordedSet) ClassWords(string) map[string]string { return s.words }
+
+// TestClassesOfOneName: two classes of one name are two answers, asked for with the same words, whether the task lists
+// them or the set's labels are the classes.
+func TestClassesOfOneName(t *testing.T) {
+	set := wordedSet{fakeSet{example("a", 0, "red (0)"), example("b", 1, "green"), example("c", 0, "red (2)")}, map[string]string{"red (0)": "red", "red (2)": "red"}}
+	listed := Task{Name: "t", Data: "d", Label: "colour", Templates: []string{"{}"}, Classes: NamedClasses([]string{"red", "green", "red"})}
+	found := Task{Name: "t", Data: "d", Label: "colour", Templates: []string{"{}"}, Except: map[string][]string{"colour": {"blue"}}}
+	for name, task := range map[string]Task{"listed": listed, "found": found} {
+		enc := &texts{fakeEncoder: fakeEncoder{10}}
+		r, err := Run(context.Background(), enc, task, set)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if n := len(r.Classification.Classes); n != 3 || r.Classification.Metrics[Acc1].N != 3 || strings.Contains(strings.Join(enc.asked, ""), "(") {
+			t.Errorf("%s: %d classes %q, asked for %q", name, n, r.Classification.Classes, enc.asked)
+		}
+		for i, c := range r.Classification.PerClass {
+			if c.N != 1 {
+				t.Errorf("%s: class %d %q has %d examples", name, i, c.Name, c.N)
+			}
+		}
+	}
+	listed.Classes[2] = listed.Classes[0]
+	if _, err := Run(context.Background(), fakeEncoder{10}, listed, set); err == nil || !fault.IsUser(err) || !strings.Contains(err.Error(), "positions 1 and 3") {
+		t.Errorf("two classes of the same name: %v", err)
+	}
+}
+
+// texts remembers what it was asked to encode.
+type texts struct {
+	fakeEncoder
+	asked []string
+}
+
+func (e *texts) EncodeTexts(ctx context.Context, list []string) ([][]float32, error) {
+	e.asked = append(e.asked, list...)
+	return e.fakeEncoder.EncodeTexts(ctx, list)
+}
+
 func TestBadTasks(t *testing.T) {
 	for want, task := range map[string]Task{
 		"name is missing":     {Data: "d"},
@@ -251,10 +300,109 @@ func TestBadTasks(t *testing.T) {
 		"a selection needs":   {Name: "t", Data: "d", Kind: Selection},
 		"association:":        {Name: "t", Data: "d", Kind: Association},
 		"metric \"acc9\"":     {Name: "t", Data: "d", Label: "c", Metric: "acc9"},
+		"positions 1 and 3":   {Name: "t", Data: "d", Label: "c", Classes: []Class{{Name: "green"}, {Name: "red"}, {Name: "green"}}},
+		"at position 2 has":   {Name: "t", Data: "d", Label: "c", Classes: []Class{{Name: "green"}, {}}},
 		"match and attribute": {Name: "t", Data: "d", Label: "c", Counterfactual: &Counterfactual{Match: "x"}},
 	} {
 		if err := task.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
+	}
+}
+
+// bookedSet lost something when it was made.
+type bookedSet struct {
+	fakeSet
+	lost map[string]int64
+}
+
+func (s bookedSet) LeftOut() map[string]int64 { return s.lost }
+
+// TestLeftOut: what the sets lost when they were made and what was skipped of each part is said for each, in all reports;
+// what was measured is the same without it.
+func TestLeftOut(t *testing.T) {
+	task := colourTask()
+	task.Validation, task.Unknown = &Subset{Data: "other", Split: "val"}, &Subset{Split: "strange"}
+	validation, unknown := bigSet(20), bigSet(20)
+	validation[0].Labels["colour"], validation[1].Image = "", []byte("no picture")
+	for i := range unknown {
+		if i%4 > 0 {
+			unknown[i].Labels["colour"] = "violet"
+		}
+	}
+	run := func(lost map[string]int64) Result {
+		t.Helper()
+		open := func(_ context.Context, data, split string) (Dataset, error) {
+			return bookedSet{map[string]fakeSet{"val": validation, "strange": unknown}[split], map[string]int64{data + " image": 2}}, nil
+		}
+		s := NewSession(fakeEncoder{10}, Options{Open: open, Doubt: true})
+		r, err := s.Run(context.Background(), task, filter(bookedSet{bigSet(20), lost}, Subset{Where: map[string]string{"vendor": "x"}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	r := run(map[string]int64{"damaged image": 3})
+	want := []string{
+		"of the validation examples: 1 image: corrupt, 1 no label", "of the unknown images: 15 label is a class",
+		"3 damaged image when the data were read, over all splits (skipped.jsonl beside the shards lists them)",
+		"when the data of validation were read, over all splits: 2 other image",
+	}
+	if got := r.LeftOut(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("left out:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	report := Report{Results: []Result{r}}
+	for name, write := range map[string]func(io.Writer) error{"table": report.WriteTable, "markdown": report.WriteMarkdown, "html": report.WriteHTML} {
+		var b strings.Builder
+		if err := write(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range want {
+			if !strings.Contains(b.String(), line) {
+				t.Errorf("%s does not say %q", name, line)
+			}
+		}
+	}
+	whole := run(nil)
+	if whole.Inputs.Hash != r.Inputs.Hash || r.Inputs.LeftOut["damaged image"] != 3 || len(whole.Inputs.LeftOut) > 0 {
+		t.Errorf("inputs %+v and %+v", r.Inputs, whole.Inputs)
+	}
+}
+
+// TestNoUnknown: a task whose unknown images are all of its classes, or none, is told so; a rule that is chosen by them is
+// refused.
+func TestNoUnknown(t *testing.T) {
+	for want, unknown := range map[string]Subset{
+		"60 of 60 images have a label that is a class (red, green, blue)": {}, "no example is chosen": {Where: map[string]string{"vendor": "z"}},
+	} {
+		task := colourTask()
+		task.Unknown = &unknown
+		s := NewSession(fakeEncoder{10}, Options{Doubt: true})
+		r, err := s.Run(context.Background(), task, bigSet(20))
+		if err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "unknown: "+want) {
+			t.Errorf("warnings %q (%v), want %q", r.Warnings, err, want)
+		}
+		task.Doubt = &doubt.Config{FalseAccept: 0.1}
+		if _, err := s.Run(context.Background(), task, bigSet(20)); !fault.IsUser(err) || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("false_accept: %v, want %q", err, want)
+		}
+	}
+}
+
+// TestClassesWithoutExamples: a class that no example has is named, for it changes what guessing gives.
+func TestClassesWithoutExamples(t *testing.T) {
+	task := colourTask()
+	task.Only = map[string][]string{"colour": {"red", "green"}}
+	r, err := Run(context.Background(), fakeEncoder{10}, task, bigSet(10))
+	want := `1 class of 3 without an example in split "test" can only be a wrong answer: blue`
+	if err != nil || !slices.Contains(r.Warnings, want) {
+		t.Errorf("warnings %q (%v), want %q", r.Warnings, err, want)
+	}
+	if r, err := Run(context.Background(), fakeEncoder{10}, colourTask(), bigSet(10)); err != nil || len(r.Warnings) > 0 {
+		t.Errorf("warnings %q (%v), want none", r.Warnings, err)
+	}
+	task.Label = "color"
+	if _, err := Run(context.Background(), fakeEncoder{10}, task, bigSet(10)); !fault.IsUser(err) || !strings.Contains(err.Error(), `no column "color" in split "test" of d; it has colour, concept, tone, vendor`) {
+		t.Errorf("a misspelt column: %v", err)
 	}
 }

@@ -25,10 +25,10 @@ func Kinds() []string {
 
 // Task is one evaluation as its YAML file describes it.
 type Task struct {
-	Name string `yaml:"name" json:"name"`
-	Kind string `yaml:"kind" json:"kind"` // one of Kinds; classification is the default
+	Name string `yaml:"name,omitempty" json:"name"`
+	Kind string `yaml:"kind,omitempty" json:"kind"` // one of Kinds; classification is the default
 	// Data is where the examples are: a data set's name or the path of a shard directory, and the split.
-	Data  string `yaml:"data" json:"data"`
+	Data  string `yaml:"data,omitempty" json:"data"`
 	Split string `yaml:"split,omitempty" json:"split,omitempty"`
 
 	// Where keeps the examples whose metadata columns have these values; Only and Except are for several values.
@@ -134,7 +134,25 @@ func (t Task) Validate() error {
 	return nil
 }
 
+// validateClasses wants names that tell the classes apart.
+func (t Task) validateClasses() error {
+	place := map[string]int{}
+	for i, class := range t.Classes {
+		if class.Name == "" {
+			return fmt.Errorf("classes: the class at position %d has no name", i+1)
+		}
+		if before, ok := place[class.Name]; ok {
+			return fmt.Errorf("classes: %q is the name at positions %d and %d: name the classes differently, as the labels of their images do; their words may be the same", class.Name, before+1, i+1)
+		}
+		place[class.Name] = i
+	}
+	return nil
+}
+
 func (t Task) validateParts() error {
+	if err := t.validateClasses(); err != nil {
+		return err
+	}
 	if t.Doubt != nil {
 		if err := t.Doubt.WithDefaults().Validate(); err != nil {
 			return fmt.Errorf("doubt: %w", err)

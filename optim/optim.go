@@ -11,6 +11,8 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
+
+	"tandem/internal/fault"
 )
 
 // Config chooses the optimiser. The zero value of each field means CLIP's for vision transformers.
@@ -147,7 +149,7 @@ func New(c Config, store *gml.Store, params []ParamInfo) (*AdamW, error) {
 		o.targets = append(o.targets, t)
 	}
 	if len(o.targets) == 0 {
-		return nil, fmt.Errorf("optim.rules freeze every parameter: nothing would be trained")
+		return nil, fault.Userf("optim.rules and tune freeze every parameter: nothing would be trained")
 	}
 	return o, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/bmatcuk/doublestar/v4"
+
+	"tandem/internal/fault"
 )
 
 // Rule decides what happens to the parameters whose path matches. Of several rules the first that matches wins.
@@ -45,15 +47,15 @@ type Decision struct {
 // noDecay is what is never decayed by default, besides every tensor of rank 0 or 1: the positional embeddings.
 const noDecay = "**/pos_embed"
 
-// Decide applies rules to every parameter. A rule that decides nothing is an error: it is misspelt, or an earlier one
-// hides it.
+// Decide applies rules to every parameter. A rule that decides nothing is an error, the user's: it is misspelt, or an
+// earlier one hides it.
 func Decide(rules []Rule, weightDecay float64, params []ParamInfo) ([]Decision, error) {
 	for i, r := range rules {
 		if r.Match == "" || !doublestar.ValidatePattern(r.Match) {
-			return nil, fmt.Errorf("optim.rules[%d].match %q is not a path pattern", i, r.Match)
+			return nil, fault.Userf("optim.rules[%d].match %q is not a path pattern", i, r.Match)
 		}
 		if r.Frozen && (r.LoRA || r.LRMultiple != 0 || r.Decay != nil) {
-			return nil, fmt.Errorf("optim.rules[%d] (%s) is frozen and says how to train: leave one of the two out", i, r.Match)
+			return nil, fault.Userf("optim.rules[%d] (%s) is frozen and says how to train: leave one of the two out", i, r.Match)
 		}
 	}
 	used := make([]bool, len(rules))
@@ -72,7 +74,7 @@ func Decide(rules []Rule, weightDecay float64, params []ParamInfo) ([]Decision, 
 	}
 	for i, r := range rules {
 		if !used[i] {
-			return nil, fmt.Errorf("optim.rules[%d].match %q decides no parameter: it matches none, or rules before it take all", i, r.Match)
+			return nil, fault.Userf("optim.rules[%d].match %q decides no parameter: it matches none, or rules before it take all", i, r.Match)
 		}
 	}
 	return decisions, nil

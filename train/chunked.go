@@ -2,7 +2,6 @@ package train
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
 
+	"tandem/internal/fault"
 	"tandem/loss"
 )
 
@@ -32,17 +32,17 @@ const sumScope = "gradients/"
 func (s *Stepper) checkMode() error {
 	switch {
 	case s.Chunk < 0 || s.Devices < 0:
-		return errors.New("the chunk and the number of devices must not be negative")
+		return fault.Userf("the chunk and the number of devices must not be negative")
 	case s.Chunk > 0 && len(s.buffers) > 0:
-		return errors.New("train.chunk does not go with batch norm, whose statistics are those of the whole batch: use a vision transformer, or train.chunk=0")
+		return fault.Userf("train.chunk does not go with batch norm, whose statistics are those of the whole batch: use a vision transformer, or train.chunk=0")
 	case s.Chunk > 0 && (s.Loss.Distill != nil || s.Loss.ScalePull > 0):
-		return errors.New("train.chunk does not go with loss.distill and loss.scale_pull: set train.chunk=0")
+		return fault.Userf("train.chunk does not go with loss.distill and loss.scale_pull: set train.chunk=0, or leave those out (loss.scale_pull=0)")
 	case s.Chunk > 0 && (s.HasHead() || s.Negatives > 0):
-		return errors.New("train.chunk does not go with loss.name head and data.negatives: set train.chunk=0")
+		return fault.Userf("train.chunk does not go with loss.name head and data.negatives: set train.chunk=0")
 	case s.Negatives > 0 && (s.HasHead() || s.Loss.Block > 0):
-		return errors.New("data.negatives does not go with loss.name head and loss.block")
+		return fault.Userf("data.negatives does not go with loss.name head and loss.block")
 	case s.Chunk > 0 && s.AdapterDropout > 0:
-		return errors.New("train.chunk does not go with the dropout of adapters: set tune.lora.dropout=0 or train.chunk=0")
+		return fault.Userf("train.chunk does not go with the dropout of adapters: set tune.lora.dropout=0 or train.chunk=0")
 	}
 	return nil
 }
@@ -52,11 +52,11 @@ func (s *Stepper) checkSize(batch int) error {
 	devices := max(1, s.Devices)
 	switch {
 	case s.Chunk > 0 && batch%s.Chunk != 0:
-		return fmt.Errorf("train.chunk %d does not divide the batch of %d", s.Chunk, batch)
+		return fault.Userf("train.chunk %d does not divide the batch of %d", s.Chunk, batch)
 	case s.Chunk > 0 && s.Chunk%devices != 0:
-		return fmt.Errorf("%d devices do not divide train.chunk %d", devices, s.Chunk)
+		return fault.Userf("%d devices do not divide train.chunk %d", devices, s.Chunk)
 	case batch%devices != 0:
-		return fmt.Errorf("%d devices do not divide the batch of %d", devices, batch)
+		return fault.Userf("%d devices do not divide the batch of %d", devices, batch)
 	}
 	return nil
 }

@@ -43,9 +43,9 @@ func Install(pluginPath string) error {
 	return nil
 }
 
-// Keep installs the hook and keeps executables in a directory, which is made if need be, for the rest of the process. A
-// second call changes the directory.
-func Keep(pluginPath, directory string) error {
+// Keep installs the hook and keeps executables in a directory, which is made if need be, for the rest of the process. devices
+// names what they are compiled for, beside the processor: GPUs and their driver. A second call changes both.
+func Keep(pluginPath, devices, directory string) error {
 	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func Keep(pluginPath, directory string) error {
 		return err
 	}
 	h := sha256.New()
-	fmt.Fprintln(h, info.Size(), info.ModTime().UnixNano(), filepath.Base(pluginPath), os.Getenv("XLA_FLAGS"), processor())
+	fmt.Fprintln(h, info.Size(), info.ModTime().UnixNano(), filepath.Base(pluginPath), os.Getenv("XLA_FLAGS"), devices, processor())
 	mu.Lock()
 	defer mu.Unlock()
 	dir, environment = directory, h.Sum(nil)

@@ -73,6 +73,18 @@ func TestSecondCompileIsALoad(t *testing.T) {
 	check("damaged", 1, 3)
 	compute(2)
 	check("put right", 2, 3)
+	keep := func(devices string) {
+		t.Helper()
+		if err := compilehook.Keep(b.Info.PluginPath, devices, dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep("another GPU")
+	compute(2)
+	check("for another GPU", 2, 4)
+	keep("cpu")
+	compute(2)
+	check("for the first again", 3, 4)
 	if err := os.WriteFile(entries[0], nil, 0o644); err != nil {
 		t.Fatal(err)
 	}

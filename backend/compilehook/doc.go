@@ -9,6 +9,6 @@
 // Compiled programs: XLA's plugins can serialise an executable and load it again (PJRT_Executable_Serialize,
 // …_DeserializeAndLoad). With Keep the hook looks for a program in a directory first, and stores what had to be compiled. An
 // entry's name is the SHA-256 of the program, the compile options and everything else that decides the machine code: the
-// plugin, XLA_FLAGS and the processor's features. Its content begins with the SHA-256 of the rest: a damaged entry is as
-// good as none. Nothing that goes wrong with the cache is an error.
+// plugin, XLA_FLAGS, the processor's features, and on GPUs their models and driver. Its content begins with the SHA-256 of
+// the rest: a damaged entry is as good as none. Nothing that goes wrong with the cache is an error.
 package compilehook

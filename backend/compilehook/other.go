@@ -8,7 +8,7 @@ import "errors"
 func Install(pluginPath string) error { return errUnsupported }
 
 // Keep says that there is no cache on this platform.
-func Keep(pluginPath, directory string) error { return errUnsupported }
+func Keep(pluginPath, devices, directory string) error { return errUnsupported }
 
 // Counts returns zeros on this platform.
 func Counts() (loaded, put int64) { return 0, 0 }

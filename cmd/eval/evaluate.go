@@ -17,16 +17,17 @@ import (
 	"tandem/internal/atomicfile"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
+	"tandem/internal/shell"
 	"tandem/internal/zeroshot"
 )
 
-const tasksUsage = `usage: eval -ckpt DIR -task NAME|FILE|DIR [-out DIR] [flags]
-       eval classify -ckpt DIR -labels "dog,cat" [-rule FILE] [-probe FILE] IMAGE…
-       eval probe -ckpt DIR -task TASK [-train SPLIT] [-save FILE]
-       eval compare REPORT REPORT…
-       eval verify REPORT
-       eval new -out DIR FOLDER|CSV|IDX|PARQUET|TARS
-       eval fetch-classnames -out DIR
+const tasksUsage = `usage: go run ./cmd/eval -ckpt DIR -task NAME|FILE|DIR [-out DIR] [flags]
+       go run ./cmd/eval classify -ckpt DIR -labels "dog,cat" [-rule FILE] [-probe FILE] IMAGE…
+       go run ./cmd/eval probe -ckpt DIR -task TASK [-train SPLIT] [-save FILE]
+       go run ./cmd/eval compare REPORT REPORT…
+       go run ./cmd/eval verify REPORT
+       go run ./cmd/eval new -out DIR FOLDER|CSV|IDX|PARQUET|TARS
+       go run ./cmd/eval fetch-classnames -out DIR
 
 Evaluates a model on a task: a built-in one, a YAML file, or a directory of labelled images or shards.
 `
@@ -84,12 +85,29 @@ func runTasks(ctx context.Context, c *common, args []string, stdout, stderr io.W
 	if len(f.tasks) == 0 {
 		return fault.Userf("-task is missing: use one of %s, a YAML file, or a directory", strings.Join(configs.TaskNames(), ", "))
 	}
+	if err := f.checkPaths(); err != nil {
+		return err
+	}
 	p := progress.New(stderr)
 	report, err := f.evaluate(ctx, c, p)
 	if err != nil {
 		return err
 	}
+	report.Command = shell.Join(append([]string{"eval"}, args...)...)
+	report.Needs = "To have the numbers compared too: eval verify, with this report's directory or JSON file."
 	return f.write(report, stdout)
+}
+
+// checkPaths refuses what could not be written, before anything is computed.
+func (f *evaluateFlags) checkPaths() error {
+	if err := checkOutputs(f.json, f.html, f.md, f.clip); err != nil {
+		return err
+	}
+	cache, err := f.cacheDir()
+	if err != nil {
+		return err
+	}
+	return checkDirectories(f.out, cache)
 }
 
 // evaluate runs all tasks.
@@ -108,7 +126,7 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := modelFingerprint(m)
+	fingerprint, err := m.Fingerprint()
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +135,15 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 		return nil, err
 	}
 	report := &eval.Report{Title: "tandem evaluation", Model: describe(m), Manifest: &eval.Manifest{
-		Checkpoint: m.Dir, Model: fingerprint, Backend: c.backend, Devices: c.devices, Seed: f.seed, Doubt: f.doubt, Versions: eval.Versions(),
+		Checkpoint: m.Dir, Model: fingerprint, Backend: m.Backend.Name, Devices: c.devices, Seed: f.seed, Doubt: f.doubt, Versions: versions(m),
 	}}
 	encoder := &counted{Encoder: m}
 	session := eval.NewSession(encoder, eval.Options{
-		Cache: cache, Model: c.embeddings(fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
+		Cache: cache, Model: c.embeddings(m, fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
 	})
+	if report.Manifest.Sources, err = sourcesOf(tasks); err != nil {
+		return nil, err
+	}
 	for _, t := range tasks {
 		encoder.bar = p.Start(t.Task.Name, t.Size(), "images")
 		result, err := session.Run(ctx, t.Task, t.Set)
@@ -134,6 +155,21 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 		report.Results = append(report.Results, result)
 	}
 	return report, nil
+}
+
+// sourcesOf are the directories that tasks' shards were made of on the way, by where the shards are.
+func sourcesOf(tasks []configs.OpenTask) (map[string]string, error) {
+	sources := map[string]string{}
+	for _, t := range tasks {
+		source, err := prepare.SourceOf(t.Task.Data)
+		if err != nil {
+			return nil, err
+		}
+		if source != "" {
+			sources[t.Task.Data] = source
+		}
+	}
+	return sources, nil
 }
 
 // write writes what the flags ask for and prints the table.

@@ -26,6 +26,9 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
+// program is how messages tell the user to run this command: eval alone is a word of the shell's own.
+const program = "go run ./cmd/eval"
+
 // common are the flags that every subcommand has.
 type common struct {
 	checkpoint string
@@ -95,6 +98,7 @@ func parse(flags *flag.FlagSet, args []string, stderr io.Writer, usage string) e
 		fmt.Fprintln(stderr, usage)
 		flags.PrintDefaults()
 	}
+	flags.Init(strings.Replace(flags.Name(), "eval", program, 1), flags.ErrorHandling())
 	return fault.ParseFlags(flags, args, stderr)
 }
 

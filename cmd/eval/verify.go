@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tandem/configs"
@@ -19,22 +22,26 @@ import (
 	"tandem/internal/progress"
 )
 
-const verifyUsage = `usage: eval verify [-ckpt DIR] REPORT
+const verifyUsage = `usage: go run ./cmd/eval verify [-ckpt DIR] REPORT
 
 Runs a report's tasks again, with the checkpoint, backend and seed that its manifest names and without cached embeddings,
-and compares: byte by byte, and where bytes differ number by number. Exits with 1 if anything differs.
+and compares: byte by byte, and where bytes differ value by value, each by its path in report.json. Exits with 1 if
+anything differs. Where the report's backend cannot be had, name another with -backend and allow a -tolerance.
 `
 
 // runVerify evaluates again what a report says, and compares.
 func runVerify(ctx context.Context, c *common, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("eval verify", flag.ContinueOnError)
 	c.register(flags)
-	tolerance := flags.Float64("tolerance", 0, "differences of numbers up to this are accepted, for other machines")
+	tolerance := flags.Float64("tolerance", 0, "differences of numbers up to this, below 1, are accepted, for other machines; counts and words must be equal")
 	if err := parse(flags, args, stderr, verifyUsage); err != nil {
 		return err
 	}
 	if flags.NArg() != 1 {
 		return fault.Userf("name one report: its directory or its JSON file")
+	}
+	if !(*tolerance >= 0 && *tolerance < 1) {
+		return fault.Userf("-tolerance %g: use a number from 0 to below 1", *tolerance)
 	}
 	path := flags.Arg(0)
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
@@ -47,15 +54,25 @@ func runVerify(ctx context.Context, c *common, args []string, stdout, stderr io.
 	if old.Manifest == nil {
 		return fault.Userf("%s has no manifest: only reports that eval wrote can be run again", path)
 	}
-	fresh, err := again(ctx, c, old, stderr)
+	v := verification{path: path, tolerance: *tolerance, all: c.verbose, lost: map[string]string{}}
+	fresh, err := v.again(ctx, c, old, stdout, stderr)
 	if err != nil {
 		return err
 	}
-	return agree(path, old, fresh, *tolerance, stdout)
+	return v.agree(old, fresh, stdout)
+}
+
+// verification is how a report's file is compared with what was measured again.
+type verification struct {
+	path      string
+	tolerance float64
+	all       bool // name all differences
+	// lost are directories of pictures that are not there any more, by the data that were prepared from them.
+	lost map[string]string
 }
 
 // again runs a report's tasks.
-func again(ctx context.Context, c *common, old *eval.Report, stderr io.Writer) (*eval.Report, error) {
+func (v *verification) again(ctx context.Context, c *common, old *eval.Report, stdout, stderr io.Writer) (*eval.Report, error) {
 	if c.checkpoint == "" {
 		c.checkpoint = old.Manifest.Checkpoint
 	}
@@ -67,7 +84,12 @@ func again(ctx context.Context, c *common, old *eval.Report, stderr io.Writer) (
 	opener := &configs.Opener{Options: prepare.Options{Offline: c.offline, Progress: p}}
 	defer opener.Close()
 	var tasks []configs.OpenTask
+	now, err := v.prepareAgain(ctx, old.Manifest.Sources, opener.Options, stdout)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range old.Results {
+		r.Task.Data = cmp.Or(now[r.Task.Data], r.Task.Data)
 		t, err := opener.Task(ctx, r.Task)
 		if err != nil {
 			return nil, err
@@ -75,72 +97,137 @@ func again(ctx context.Context, c *common, old *eval.Report, stderr io.Writer) (
 		tasks = append(tasks, t)
 	}
 	f := evaluateFlags{cache: "none", doubt: old.Manifest.Doubt, seed: old.Manifest.Seed}
-	return f.evaluateTasks(ctx, c, p, opener, tasks)
+	fresh, err := f.evaluateTasks(ctx, c, p, opener, tasks)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range old.Results { // where a directory's shards lie depends on its files' times, and is no difference
+		fresh.Results[i].Task.Data = r.Task.Data
+	}
+	return fresh, nil
+}
+
+// prepareAgain looks at the directories of pictures as they are today, and says what has changed in them. It returns where
+// their shards are now, by where they were.
+func (v *verification) prepareAgain(ctx context.Context, sources map[string]string, o prepare.Options, stdout io.Writer) (map[string]string, error) {
+	now := map[string]string{}
+	for _, shards := range slices.Sorted(maps.Keys(sources)) {
+		source := sources[shards]
+		if _, err := os.Stat(source); err != nil {
+			v.lost[shards] = source
+			continue
+		}
+		location, err := prepare.Directory(ctx, source, o)
+		if err != nil {
+			return nil, err
+		}
+		if now[shards] = location; location == shards {
+			continue
+		}
+		changes, err := prepare.ChangesSince(shards, source)
+		if err != nil {
+			return nil, err
+		}
+		if what := changes.String(); what != "" {
+			fmt.Fprintf(stdout, "%s has changed since the report: %s\n", source, what)
+		} else {
+			fmt.Fprintf(stdout, "%s was prepared again: what the report was measured on is not there any more\n", source)
+		}
+	}
+	return now, nil
 }
 
 // agree prints what differs; an error says that something does.
-func agree(path string, old, fresh *eval.Report, tolerance float64, stdout io.Writer) error {
+func (v *verification) agree(old, fresh *eval.Report, stdout io.Writer) error {
 	if old.Manifest.Model != fresh.Manifest.Model {
 		fmt.Fprintf(stdout, "the model is another one: %.12s, the report's was %.12s\n", fresh.Manifest.Model, old.Manifest.Model)
 	}
-	for k, v := range old.Manifest.Versions {
-		if now := fresh.Manifest.Versions[k]; now != v {
-			fmt.Fprintf(stdout, "%s is %s, the report's was %s\n", k, now, v)
+	if was := old.Manifest.Backend; was != "" && was != "auto" && was != fresh.Manifest.Backend {
+		fmt.Fprintf(stdout, "the backend is %s, the report's was %s\n", fresh.Manifest.Backend, was)
+	}
+	for _, k := range slices.Sorted(maps.Keys(old.Manifest.Versions)) {
+		if now, was := fresh.Manifest.Versions[k], old.Manifest.Versions[k]; now != was {
+			fmt.Fprintf(stdout, "%s is %s, the report's was %s\n", k, cmp.Or(now, "not there"), was)
 		}
 	}
+	written, err := writtenResults(v.path)
+	if err != nil {
+		return err
+	}
 	differing := 0
-	for i := range old.Results {
-		a, b := old.Results[i], fresh.Results[i]
-		same, err := sameBytes(a, b)
+	for i, result := range fresh.Results {
+		same, err := v.result(old.Results[i], result, written[i], stdout)
 		if err != nil {
 			return err
 		}
-		lines, largest := numbers(a, b)
-		for _, d := range a.Differences(b) {
-			lines = append(lines, d)
-			largest = tolerance + 1
+		if !same {
+			differing++
 		}
-		switch {
-		case same:
-			fmt.Fprintf(stdout, "%s: the same, byte for byte\n", a.Task.Name)
-			continue
-		case largest <= tolerance && tolerance > 0:
-			fmt.Fprintf(stdout, "%s: the same within %g\n", a.Task.Name, tolerance)
-			continue
-		}
-		differing++
-		fmt.Fprintf(stdout, "%s: DIFFERS: %s\n", a.Task.Name, strings.Join(lines, "; "))
 	}
 	if differing > 0 {
-		return fmt.Errorf("%s cannot be confirmed: %d of %d results differ", path, differing, len(old.Results))
+		return fmt.Errorf("%s cannot be confirmed: %d of %d results differ", v.path, differing, len(old.Results))
 	}
 	return nil
 }
 
-// sameBytes compares two results as a report writes them.
-func sameBytes(a, b eval.Result) (bool, error) {
-	x, err := json.Marshal(a)
+// writtenResults are a report's results as its file holds them: what this program does not know of counts, too.
+func writtenResults(path string) ([]json.RawMessage, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fault.User(err)
+	}
+	var report struct {
+		Results []json.RawMessage `json:"results"`
+	}
+	err = json.Unmarshal(content, &report)
+	return report.Results, err
+}
+
+// result prints how a result agrees with the one that the report's file holds.
+func (v *verification) result(old, fresh eval.Result, written []byte, stdout io.Writer) (same bool, err error) {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, written); err != nil {
+		return false, err
+	}
+	now, err := json.Marshal(fresh)
 	if err != nil {
 		return false, err
 	}
-	y, err := json.Marshal(b)
-	return bytes.Equal(x, y), err
-}
-
-// numbers lists the metrics that differ and the largest difference.
-func numbers(a, b eval.Result) (lines []string, largest float64) {
-	other := b.Metrics()
-	for _, m := range a.Ordered() {
-		now := other[m.Name]
-		for _, d := range []float64{now.Value - m.Value, now.Low - m.Low, now.High - m.High} {
-			largest = max(largest, d, -d)
-		}
-		if now.Value != m.Value || now.N != m.N {
-			lines = append(lines, fmt.Sprintf("%s is %s of %d, the report says %s of %d", m.Title, m.Show(now.Value), now.N, m.Show(m.Value), m.N))
-		}
+	name := old.Task.Name
+	if source := v.lost[old.Task.Data]; source != "" {
+		_, err = fmt.Fprintf(stdout, "%s: DIFFERS: %s is gone; what was prepared from it is still here and %s\n", name, source,
+			map[bool]string{true: "gives the same", false: "differs, too"}[bytes.Equal(compact.Bytes(), now)])
+		return false, err
+	}
+	if bytes.Equal(compact.Bytes(), now) {
+		_, err = fmt.Fprintf(stdout, "%s: the same, byte for byte\n", name)
+		return true, err
+	}
+	lines, err := treeDifferences(compact.Bytes(), now, v.tolerance)
+	if err != nil {
+		return false, err
 	}
 	if len(lines) == 0 {
-		lines = []string{"the metrics agree; intervals, doubt or groups do not"}
+		_, err = fmt.Fprintf(stdout, "%s: the same within %g\n", name, v.tolerance) // within 0: written in another way
+		return true, err
 	}
-	return lines, largest
+	fmt.Fprintf(stdout, "%s: DIFFERS: %s\n", name, strings.Join(append(old.Differences(fresh), plural(len(lines), "value")), "; "))
+	for i, line := range lines {
+		if i == shownDifferences && !v.all {
+			fmt.Fprintf(stdout, "  and %d more (-v names them)\n", len(lines)-i)
+			break
+		}
+		fmt.Fprintf(stdout, "  %s\n", line)
+	}
+	return false, nil
+}
+
+// shownDifferences bounds the lines about one result.
+const shownDifferences = 20
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

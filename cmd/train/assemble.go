@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -337,6 +338,7 @@ func (s *session) report(ctx context.Context) error {
 		"recipe": s.experiment.Name, "steps": fmt.Sprint(state.Step), "examples seen": fmt.Sprint(state.Examples),
 		"parameters": fmt.Sprintf("%.1f M", float64(s.experiment.Model.NumParams())/1e6),
 	}}
+	report.Command, report.Needs = s.again()
 	encoder, err := s.finalEncoder(ctx, report)
 	if err != nil {
 		return err
@@ -359,6 +361,18 @@ func (s *session) report(ctx context.Context) error {
 		return err
 	}
 	return s.writeReport(report)
+}
+
+// again says how to make the run again: for a shell, and what belongs to it.
+func (s *session) again() (command, needs string) {
+	o := s.options
+	o.resume = false
+	needs = "Name another directory with -dir. Every setting, seeds too, is in config.yaml beside this page. Made on " + s.backend.Info.Name
+	versions := eval.Versions()
+	for _, part := range slices.Sorted(maps.Keys(versions)) {
+		needs += ", " + part + " " + versions[part]
+	}
+	return o.command(), needs + "."
 }
 
 // finalEncoder serves the model that the run arrived at.

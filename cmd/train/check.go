@@ -45,6 +45,9 @@ func (s *session) preflight(ctx context.Context) error {
 	}
 	before := residentMemory()
 	e := s.experiment
+	if err := s.checkMemory(ctx, s.memory(stepper, 1)); err != nil { // at least that much
+		return err
+	}
 	rows, batch := s.loader.Rows(), int64(e.Data.Batch)
 	total := e.Train.Length.ToSteps(batch, rows, 0)
 	if err := s.checkLength(total, rows); err != nil {
@@ -58,7 +61,38 @@ func (s *session) preflight(ctx context.Context) error {
 		return err
 	}
 	s.checkTraps(probe, rows, total)
-	return s.writeCheck(stepper, probe, before, rows, total)
+	if err := s.writeCheck(stepper, probe, before, rows, total); err != nil {
+		return err
+	}
+	return s.checkMemory(ctx, s.memory(stepper, probe.longest))
+}
+
+// memory estimates that of a step whose longest caption has so many tokens.
+func (s *session) memory(stepper *train.Stepper, longest int) train.Memory {
+	return stepper.Estimate(s.experiment.Data.Batch, stepper.CutLength(longest), s.rows.images != nil, s.rows.texts != nil)
+}
+
+// checkMemory refuses what fits neither the smallest GPU nor, without one, the machine. Each device holds all weights and
+// its share of the batch; virtual devices of a processor share its memory.
+func (s *session) checkMemory(ctx context.Context, m train.Memory) error {
+	const advice = "make data.batch smaller, or set train.rematerialise or train.chunk"
+	if s.backend.Info.Accelerated() {
+		needed, has := s.onDevice(m), s.backend.Info.DeviceMemory(ctx)
+		if has > 0 && needed > has {
+			return fault.Userf("the training wants about %s of each device's memory, the smallest has %s: %s", bytesOf(needed), bytesOf(has), advice)
+		}
+		return nil
+	}
+	needed := int64(s.options.devices)*(m.Total()-m.Activations) + m.Activations
+	if available := memoryAvailable(); available > 0 && needed > available+residentMemory() {
+		return fault.Userf("the training wants about %s of memory, %s are free: %s", bytesOf(needed), bytesOf(available), advice)
+	}
+	return nil
+}
+
+// onDevice is what each of the devices holds.
+func (s *session) onDevice(m train.Memory) int64 {
+	return m.Total() - m.Activations + m.Activations/int64(s.options.devices)
 }
 
 // openTasksOf opens every task that the recipe names: a missing one must not turn up after hours.
@@ -225,9 +259,6 @@ func (s *session) peakEstimate(m train.Memory, before int64) (peak, other int64)
 // writeCheck prints what was found.
 func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows, total int64) error {
 	e := s.experiment
-	length := stepper.CutLength(p.longest)
-	m := stepper.Estimate(e.Data.Batch, length, s.rows.images != nil, s.rows.texts != nil)
-	peak, other := s.peakEstimate(m, before)
 	t := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
 	line := func(what, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
 	all := e.Model.NumParams()
@@ -241,9 +272,9 @@ func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows
 	if stepper.DistinctTexts > 0 {
 		line("texts", "%d different captions of at most %d tokens: a batch encodes each once", stepper.DistinctTexts, stepper.TextLength)
 	}
-	line("memory", "%s estimated, of it weights %s, gradients %s, optimiser %s, activations %s; %s for program, compiler and data",
-		bytesOf(peak), bytesOf(m.Weights), bytesOf(m.Gradients), bytesOf(m.Optimiser), bytesOf(m.Activations), bytesOf(other))
-	line("", "%s measured at the peak of %d steps", bytesOf(peakMemory()), measuredSteps)
+	estimated, measured := s.describeMemory(s.memory(stepper, p.longest), before)
+	line("memory", "%s", estimated)
+	line("", "%s", measured)
 	line("time", "%.2f s a step (%.0f pairs/s), compiling %.0f s: about %s for %d steps, evaluations apart",
 		p.seconds+p.wait, float64(e.Data.Batch)/(p.seconds+p.wait), p.compile, duration(p, total), total)
 	line("first loss", "%.3f", p.loss)
@@ -251,13 +282,19 @@ func (s *session) writeCheck(stepper *train.Stepper, p probeResult, before, rows
 	for _, w := range s.warnings {
 		line("", "%s", w)
 	}
-	if err := t.Flush(); err != nil {
-		return err
+	return t.Flush()
+}
+
+// describeMemory sets the estimate against what the steps took. A GPU's own memory is not measured.
+func (s *session) describeMemory(m train.Memory, before int64) (estimated, measured string) {
+	measured = fmt.Sprintf("%s measured at the peak of %d steps", bytesOf(peakMemory()), measuredSteps)
+	parts := fmt.Sprintf("weights %s, gradients %s, optimiser %s, activations", bytesOf(m.Weights), bytesOf(m.Gradients), bytesOf(m.Optimiser))
+	if s.backend.Info.Accelerated() {
+		return fmt.Sprintf("%s estimated on each of %d devices, of it %s %s", bytesOf(s.onDevice(m)), s.options.devices, parts, bytesOf(m.Activations/int64(s.options.devices))),
+			measured + ", of the machine's memory"
 	}
-	if available := memoryAvailable(); available > 0 && m.Total() > available+residentMemory() {
-		return fault.Userf("the training wants about %s of memory, %s are free: make data.batch smaller, or set train.rematerialise", bytesOf(m.Total()), bytesOf(available))
-	}
-	return nil
+	peak, other := s.peakEstimate(m, before)
+	return fmt.Sprintf("%s estimated, of it %s %s; %s for program, compiler and data", bytesOf(peak), parts, bytesOf(m.Activations), bytesOf(other)), measured
 }
 
 func from(e configs.Experiment) string {

@@ -216,7 +216,7 @@ func (s *session) writeFinal(e *ends, alpha float64) error {
 	case err != nil:
 		return err
 	case alpha == 0:
-		s.progress.Linef("α = 0 was chosen: the initial model, as it was, is in %s", dir)
+		s.progress.Linef("the initial model is in %s", dir)
 	default:
 		s.progress.Linef("the model of step %d at α = %g is in %s", e.step, alpha, dir)
 	}

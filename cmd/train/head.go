@@ -38,12 +38,12 @@ func (s *session) prepareHead(ctx context.Context, store *gml.Store) (rows [][]f
 	task := tasks[0]
 	s.head = &classHead{data: task.Data}
 	classes := task.Classes
-	labels, err := s.labelsOf(ctx, task.Label)
+	labels, words, err := s.labelsOf(ctx, task.Label)
 	if err != nil {
 		return nil, err
 	}
 	if len(classes) == 0 {
-		classes = eval.ClassesOf(slices.Concat(labels...))
+		classes = eval.ClassesOf(slices.Concat(labels...), words)
 	}
 	if s.head.rows, err = classesOfRows(classes, labels, task.Label); err != nil {
 		return nil, err
@@ -59,14 +59,15 @@ func (s *session) prepareHead(ctx context.Context, store *gml.Store) (rows [][]f
 	return s.head.zeroShot.Rows, nil
 }
 
-// labelsOf reads a label column of every row to train on, by source.
-func (s *session) labelsOf(ctx context.Context, column string) ([][]string, error) {
-	var all [][]string
+// labelsOf reads a label column of every row to train on, by source, and the names of labels that say more than a name.
+func (s *session) labelsOf(ctx context.Context, column string) (all [][]string, words map[string]string, err error) {
+	words = map[string]string{}
 	for _, src := range s.experiment.Data.Sources {
 		set, err := data.OpenShards(ctx, src.Shards, src.Split)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		maps.Copy(words, set.Manifest.ClassWords(column))
 		var labels []string
 		for e, failed := range set.WithoutImages(ctx) {
 			if failed != nil {
@@ -76,11 +77,11 @@ func (s *session) labelsOf(ctx context.Context, column string) ([][]string, erro
 			labels = append(labels, e.Labels[column])
 		}
 		if err = errors.Join(err, set.Close()); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		all = append(all, labels)
 	}
-	return all, nil
+	return all, words, nil
 }
 
 // classesOfRows numbers the labels. Every row needs one.

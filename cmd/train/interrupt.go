@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strings"
 
+	"tandem/internal/shell"
 	"tandem/train"
 )
 
@@ -35,10 +34,10 @@ func (s *session) interrupted(ctx context.Context, err error) error {
 
 // command is the command line for a shell.
 func (o options) command() string {
-	parts := []string{"go run ./cmd/train", "-config", quoted(o.config)}
+	parts := []string{"go", "run", "./cmd/train", "-config", o.config}
 	text := func(name, value, otherwise string) {
 		if value != otherwise {
-			parts = append(parts, name, quoted(value))
+			parts = append(parts, name, value)
 		}
 	}
 	number := func(name string, value, otherwise int64) { text(name, fmt.Sprint(value), fmt.Sprint(otherwise)) }
@@ -60,16 +59,5 @@ func (o options) command() string {
 	flag("-offline", o.offline)
 	flag("-v", o.verbose)
 	flag("-resume", o.resume)
-	return strings.Join(parts, " ")
-}
-
-// plain is what a shell takes as it stands.
-var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
-
-// quoted is one word for a POSIX shell.
-func quoted(word string) string {
-	if plain.MatchString(word) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	return shell.Join(parts...)
 }

@@ -115,6 +115,9 @@ func (s *session) prepareStep(ctx context.Context) (err error) {
 	if err := s.checkAugmentationOff(image); err != nil {
 		return err
 	}
+	if text && s.experiment.Data.Negatives != nil {
+		return fault.Userf("tune.cache_features keeps the rows of the captions, not of the wrong ones that data.negatives draws: leave one of the two out, or do not lock the text tower")
+	}
 	enc, err := embed.New(s.model(), s.stepper.Store(), embed.WithBackend(s.backend.Backend))
 	if err != nil {
 		return err

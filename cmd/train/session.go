@@ -64,8 +64,11 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 	}
 	s := &session{options: o, experiment: experiment, dir: o.runDir(experiment.Name), progress: p, stdout: stdout}
 	defer func() { err = s.interrupted(ctx, errors.Join(err, s.tasks.Close())) }()
+	if err := s.checkDevices(); err != nil {
+		return err
+	}
 	if o.check {
-		if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, KeepMemory: true}); err != nil {
+		if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, Devices: o.devices, KeepMemory: true}); err != nil {
 			return err
 		}
 		s.experiment.Train = s.experiment.Train.On(s.backend.Info.Accelerated())
@@ -90,9 +93,6 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 	}
 	p.Linef("%s", s.backend.Info)
 	s.experiment.Train = s.experiment.Train.On(s.backend.Info.Accelerated())
-	if batch := s.experiment.Data.Batch; batch%o.devices != 0 {
-		return fault.Userf("-devices %d does not divide data.batch %d", o.devices, batch)
-	}
 	for _, prepare := range []func(context.Context) error{s.prepareInit, s.prepareData, s.prepareTokenizer, s.prepareStep, s.openLoader} {
 		if err := prepare(ctx); err != nil {
 			return err
@@ -117,6 +117,18 @@ func (s *session) begun() bool {
 		}
 	}
 	return false
+}
+
+// checkDevices refuses a batch that the devices cannot share evenly.
+func (s *session) checkDevices() error {
+	n, batch, chunk := s.options.devices, s.experiment.Data.Batch, s.experiment.Train.Chunk
+	switch {
+	case batch%n != 0:
+		return fault.Userf("-devices %d does not divide data.batch %d", n, batch)
+	case chunk > 0 && chunk%n != 0:
+		return fault.Userf("-devices %d does not divide train.chunk %d", n, chunk)
+	}
+	return nil
 }
 
 // claimDir makes the run directory and locks it against a second training.

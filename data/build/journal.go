@@ -30,7 +30,7 @@ const (
 	journalName = "journal.json"
 	dedupName   = "kept.bin"
 	lockName    = "lock"
-	SkippedName = "skipped.jsonl" // every row that was not used: reason, file, row, key
+	SkippedName = shard.SkippedName
 )
 
 // lockPause is how often a waiting build looks whether the other has finished.

@@ -1,12 +1,14 @@
 package export
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"fmt"
 	"image"
 	"image/jpeg"
 	"image/png"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +73,30 @@ func read(t *testing.T, dir string) (rows []*shard.Row) {
 		t.Fatal(err)
 	}
 	return rows
+}
+
+// TestClassNumbers: a class whose name the list has twice keeps its number on the way out.
+func TestClassNumbers(t *testing.T) {
+	var b bytes.Buffer
+	f := newTar(&b, 0, &shard.Manifest{Classes: map[string][]string{"class": {"missile", "dog", "missile"}}})
+	if err := f.add(&shard.Row{Key: "k", Image: []byte("x"), Labels: map[string]string{"class": "missile (2)"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.close(); err != nil {
+		t.Fatal(err)
+	}
+	for r := tar.NewReader(&b); ; {
+		h, err := r.Next()
+		if err != nil {
+			t.Fatalf("no .cls: %v", err)
+		}
+		if content, _ := io.ReadAll(r); strings.HasSuffix(h.Name, ".cls") {
+			if string(content) != "2" {
+				t.Errorf("%s is %q, want 2", h.Name, content)
+			}
+			return
+		}
+	}
 }
 
 // TestThereAndBack exports, builds shards of the export, and compares the rows.

@@ -22,7 +22,11 @@ type tarFile struct {
 }
 
 func newTar(w io.Writer, number int, m *shard.Manifest) *tarFile {
-	return &tarFile{w: tar.NewWriter(w), number: number, classes: m.Classes}
+	classes := map[string][]string{}
+	for label, names := range m.Classes {
+		classes[label] = shard.DistinctNames(names)
+	}
+	return &tarFile{w: tar.NewWriter(w), number: number, classes: classes}
 }
 
 func (t *tarFile) add(r *shard.Row) error {

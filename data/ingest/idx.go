@@ -34,11 +34,12 @@ func openIDX(location string, o Options) (Input, error) {
 	}
 	b := &basic{info: shard.SourceInfo{Name: o.Name, Kind: "idx", Location: location}}
 	if o.ClassNames == nil {
-		if o.ClassNames, err = readLines(filepath.Join(location, "classnames.txt")); err != nil {
+		if o.ClassNames, err = readNames(filepath.Join(location, "classnames.txt")); err != nil {
 			return nil, err
 		}
 	}
 	b.addClasses(o.ClassNames)
+	o.classes = namesOf(o.ClassNames)
 	var files []*idx
 	for _, e := range entries {
 		m := idxImages.FindStringSubmatch(e.Name())
@@ -172,9 +173,9 @@ func (x *idx) open() (images, labels *idxFile, err error) {
 func (x *idx) row(at Place, pixels []byte, w, h int, label byte) (Row, error) {
 	r := Row{At: at}
 	r.Key, r.Split = fmt.Sprintf("%s/%d", x.prefix, at.Row), x.split
-	name, err := className(strconv.Itoa(int(label)), x.o.ClassNames)
+	name, err := className(at, r.Key, strconv.Itoa(int(label)), x.o.classes.labels, true)
 	if err != nil {
-		return r, skip(BadRow, at, r.Key, err)
+		return r, err
 	}
 	r.setLabel(classLabel, name)
 	x.o.addTemplates(&r, classLabel)

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"tandem/data/shard"
 	"tandem/internal/fault"
 )
 
@@ -33,6 +35,32 @@ type Options struct {
 	Templates  []string // captions made from labels, like "a photo of a {class}"
 
 	MaxImageBytes int64 // an encoded image over this is skipped; default 128 MiB
+
+	classes classNames // of ClassNames
+}
+
+// classNames are the names of integer labels: of classes with the same name the labels differ and the words do not.
+type classNames struct {
+	labels []string
+	words  map[string]string // of labels that are not their own words
+}
+
+func namesOf(list []string) classNames {
+	return classNames{shard.DistinctNames(list), shard.RepeatedNames(list)}
+}
+
+// spoken are labels as captions say them.
+func (c classNames) spoken(labels map[string]string) map[string]string {
+	if len(c.words) == 0 {
+		return labels
+	}
+	spoken := maps.Clone(labels)
+	for column, label := range labels {
+		if word, ok := c.words[label]; ok {
+			spoken[column] = word
+		}
+	}
+	return spoken
 }
 
 // defaultMaxImageBytes is far over any photo and far under what hurts.
@@ -167,8 +195,9 @@ func fill(template string, labels map[string]string, first string) (string, bool
 
 // addTemplates appends the captions that the templates make of a row's labels. first is the label behind "{}".
 func (o *Options) addTemplates(r *Row, first string) {
+	labels := o.classes.spoken(r.Labels)
 	for _, t := range o.Templates {
-		if s, ok := fill(t, r.Labels, first); ok {
+		if s, ok := fill(t, labels, first); ok {
 			r.Captions = append(r.Captions, s)
 		}
 	}

@@ -119,6 +119,7 @@ type openedTable struct {
 	fields  map[string]field // by name
 	leaves  []leafUse        // by column index
 	classes map[string][]string
+	names   map[string]classNames // of classes
 }
 
 // field is what a top-level column holds.
@@ -160,7 +161,7 @@ func openTable(file string, o Options) (t *openedTable, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	t = &openedTable{file: f, parquet: p, fields: map[string]field{}, classes: map[string][]string{}}
+	t = &openedTable{file: f, parquet: p, fields: map[string]field{}, classes: map[string][]string{}, names: map[string]classNames{}}
 	t.findFields()
 	if err := t.choose(o); err != nil {
 		return nil, err
@@ -288,6 +289,9 @@ func (t *openedTable) readClasses(o Options) {
 	if len(o.ClassNames) > 0 && len(t.cols.labels) > 0 {
 		t.classes[t.cols.labels[0]] = o.ClassNames
 	}
+	for label, names := range t.classes {
+		t.names[label] = namesOf(names)
+	}
 }
 
 func (t *table) rows(ctx context.Context) iter.Seq2[Row, error] {
@@ -401,18 +405,29 @@ func (t *table) row(r *openedTable, values parquet.Row, at Place) (row Row, err 
 		row.Split = t.o.Split
 	}
 	for _, label := range r.cols.labels {
-		if names := r.classes[label]; len(names) > 0 && row.Labels[label] != "" {
-			name, err := className(row.Labels[label], names)
+		if names := r.names[label].labels; len(names) > 0 && row.Labels[label] != "" {
+			given := len(t.o.ClassNames) > 0 && label == r.cols.labels[0] // else the file's own metadata
+			name, err := className(at, row.Key, row.Labels[label], names, given)
 			if err != nil {
-				return row, skip(BadRow, at, row.Key, fmt.Errorf("column %q: %w", label, err))
+				return row, inColumn(err, label)
 			}
 			row.Labels[label] = name
 		}
 	}
 	if len(r.cols.labels) > 0 {
-		t.o.addTemplates(&row, r.cols.labels[0])
+		o := t.o
+		o.classes = r.names[r.cols.labels[0]]
+		o.addTemplates(&row, r.cols.labels[0])
 	}
 	return row, t.image(&row, path)
+}
+
+// inColumn names the column of a wrong class.
+func inColumn(err error, column string) error {
+	if s, ok := errors.AsType[*Skip](err); ok {
+		return skip(s.Reason, s.At, s.Key, fmt.Errorf("column %q: %w", column, s.Err))
+	}
+	return fmt.Errorf("column %q: %w", column, err)
 }
 
 // text puts the value of a column other than the image's in its places.
@@ -430,7 +445,7 @@ func (t *table) text(r *openedTable, row *Row, name string, v parquet.Value) {
 	if slices.Contains(c.captions, name) {
 		row.Captions = append(row.Captions, text)
 	}
-	if slices.Contains(c.labels, name) && text != "" {
+	if slices.Contains(c.labels, name) { // an empty text, too, which is no null
 		row.setLabel(name, text)
 	}
 }

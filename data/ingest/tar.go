@@ -29,6 +29,7 @@ func openTars(location string, o Options) (Input, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.classes = namesOf(o.ClassNames)
 	b := &basic{info: shard.SourceInfo{Name: o.Name, Kind: "webdataset", Location: location}, labels: o.labelColumns()}
 	if hasClasses(files[0]) {
 		b.addClasses(o.ClassNames)
@@ -310,16 +311,16 @@ func (s *samples) complete(now *sample) error {
 func (s *samples) readClass(now *sample) error {
 	r := &now.row
 	if data, ok := now.texts["npy"]; ok {
-		names, err := classList(data, s.o.ClassNames)
+		names, err := classList(data, s.o.classes.labels)
 		if err != nil {
 			return skip(BadRow, r.At, r.Key, err)
 		}
 		r.setLabel(classLabel, names)
 	}
 	if text, ok := now.texts["cls"]; ok {
-		name, err := className(strings.TrimSpace(string(text)), s.o.ClassNames)
+		name, err := className(r.At, r.Key, strings.TrimSpace(string(text)), s.o.classes.labels, true)
 		if err != nil {
-			return skip(BadRow, r.At, r.Key, err)
+			return err
 		}
 		r.setLabel(classLabel, name)
 	}
@@ -327,17 +328,20 @@ func (s *samples) readClass(now *sample) error {
 	return nil
 }
 
-// className looks a number up; without names it stays a number.
-func className(number string, names []string) (string, error) {
+// className looks a number up; without names it stays a number. What is no class number is a skipped row, -1 (no label in
+// many sets) too. A number beyond names that were given for the data is the user's mistake: the wrong list of names would
+// cost the set whole classes.
+func className(at Place, key, number string, names []string, given bool) (string, error) {
 	n, err := strconv.Atoi(number)
-	if err != nil {
-		return "", fmt.Errorf("class %q is not a number", number)
-	}
-	if len(names) == 0 {
+	switch {
+	case err != nil:
+		return "", skip(BadRow, at, key, fmt.Errorf("class %q is not a number", number))
+	case len(names) == 0:
 		return number, nil
-	}
-	if n < 0 || n >= len(names) {
-		return "", fmt.Errorf("class %d, but there are names for 0 to %d", n, len(names)-1)
+	case n < 0 || n >= len(names) && !given:
+		return "", skip(BadRow, at, key, fmt.Errorf("class %d, but there are names for 0 to %d", n, len(names)-1))
+	case n >= len(names):
+		return "", fault.Userf("%s: class %d, but there are names for 0 to %d only: give all names, one a line (classnames.txt, or -class-names FILE)", at, n, len(names)-1)
 	}
 	return names[n], nil
 }
@@ -361,10 +365,11 @@ func openClipBench(location string, o Options) (Input, error) {
 		return nil, err
 	}
 	if o.ClassNames == nil {
-		if o.ClassNames, err = readLines(filepath.Join(root, "classnames.txt")); err != nil {
+		if o.ClassNames, err = readNames(filepath.Join(root, "classnames.txt")); err != nil {
 			return nil, err
 		}
 	}
+	o.classes = namesOf(o.ClassNames)
 	templates, err := readLines(filepath.Join(root, "zeroshot_classification_templates.txt"))
 	if err != nil {
 		return nil, err
@@ -423,6 +428,23 @@ func (b *basic) addBenchSplit(dir string, o Options) error {
 		b.parts = append(b.parts, Part{Name: t.file, Stamp: stamp(t.file), Rows: t.rows})
 	}
 	return nil
+}
+
+// readNames returns the lines of a list of class names: a class's number is its line, blank ones in between count.
+func readNames(file string) ([]string, error) {
+	data, err := readSmall(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	text := strings.TrimRight(string(data), " \t\r\n")
+	if err != nil || text == "" {
+		return nil, fault.User(err)
+	}
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return lines, nil
 }
 
 // readLines returns the lines of a small text file that are not blank; nil if there is no such file.

@@ -4,14 +4,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"tandem/data/build"
 	"tandem/data/ingest"
 	"tandem/data/shard"
+	"tandem/internal/fault"
 )
 
 // Directory returns where the shards of a location lie: a directory of pictures in folders of classes, tables, IDX pairs
@@ -29,43 +30,52 @@ func Directory(ctx context.Context, location string, o Options) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	dir, err := o.directoryOf(location)
+	files, err := filesOf(location)
+	if err != nil {
+		return "", err
+	}
+	dir, err := o.directoryOf(files)
 	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(filepath.Join(dir, shard.ManifestName)); err == nil {
 		return dir, nil
 	}
+	if err := files.write(filepath.Join(filepath.Dir(dir), filesName)); err != nil {
+		return "", err
+	}
 	report, err := build.Build(ctx, []ingest.Input{input}, build.Options{Out: dir, Progress: o.Progress})
 	if err != nil {
-		return "", err
+		return "", Unlabelled(err, location)
 	}
 	return dir, report.Check()
 }
 
+// directoryVersion changes when the same files would make other shards.
+const directoryVersion = 2
+
+// Unlabelled says of a build's error what to do about pictures that are to be evaluated on and have no class. Other errors
+// stay.
+func Unlabelled(err error, location string) error {
+	if empty, ok := errors.AsType[*build.EmptyError](err); ok && empty.OnlyBare() {
+		return fault.Userf("%s: its %d pictures have neither a class nor a caption: put them in a folder for each class (%s), or name a table of paths and classes instead (CSV: filepath,class)",
+			location, empty.Books.RowsIn, filepath.Join(location, "dog", "1.jpg"))
+	}
+	return err
+}
+
 // directoryOf names the shards of a directory by its place and the names, sizes and times of all its files.
-func (o Options) directoryOf(location string) (string, error) {
+func (o Options) directoryOf(files *files) (string, error) {
 	root, err := o.root()
 	if err != nil {
 		return "", err
 	}
-	absolute, err := filepath.Abs(location)
-	if err != nil {
-		return "", err
-	}
 	h := sha256.New()
-	fmt.Fprintln(h, absolute)
-	err = filepath.WalkDir(absolute, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		info, err := os.Stat(path) // of the file behind a link
-		if err == nil {
-			fmt.Fprintf(h, "%q %d %d\n", path, info.Size(), info.ModTime().UnixNano())
-		}
-		return nil // what cannot be read is reported when it is
-	})
-	return filepath.Join(root, "tasks", hex.EncodeToString(h.Sum(nil))[:16], filepath.Base(absolute)), err
+	fmt.Fprintln(h, directoryVersion, files.Directory)
+	for _, f := range files.list {
+		fmt.Fprintf(h, "%q %d %d\n", f.Name, f.Size, f.Time)
+	}
+	return filepath.Join(root, "tasks", hex.EncodeToString(h.Sum(nil))[:16], filepath.Base(files.Directory)), nil
 }
 
 // root is Root, or the default.

@@ -16,8 +16,11 @@ import (
 	"tandem/internal/fault"
 )
 
-// ManifestName is the manifest's name inside a shard directory.
-const ManifestName = "manifest.json"
+// Names of the files beside the shards.
+const (
+	ManifestName = "manifest.json"
+	SkippedName  = "skipped.jsonl" // every row that a build did not use: reason, file, row, key; absent where it used all
+)
 
 // The format this package writes. A reader refuses a newer version.
 const (
@@ -38,7 +41,8 @@ type Manifest struct {
 	Schema  []Column             `json:"schema"`
 	Sources []SourceInfo         `json:"sources"`
 
-	// Classes lists, for label columns that have a fixed set of values, the values in the source's own order.
+	// Classes lists, for label columns that have a fixed set of values, the source's names of them in its own order. Rows
+	// have the values that DistinctNames makes of them: a name that stands there twice is of two classes.
 	Classes map[string][]string `json:"classes,omitempty"`
 	// Templates holds the prompt templates that came with a labelled set, "{}" standing for the class name.
 	Templates []string `json:"templates,omitempty"`

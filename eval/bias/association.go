@@ -1,10 +1,10 @@
 package bias
 
 import (
-	"fmt"
 	"math"
 
 	"tandem/eval/metrics"
+	"tandem/internal/fault"
 	"tandem/internal/prng"
 	"tandem/internal/zeroshot"
 )
@@ -24,12 +24,14 @@ type Association struct {
 	Exact        bool    `json:"exact"`
 	MeanX, MeanY float64 `json:"-"`
 	NX, NY       int     `json:"-"`
+	// Scores are s of the images of X, then of Y.
+	Scores []float64 `json:"-"`
 }
 
 // Associate runs the test. Rows have length 1.
 func Associate(x, y, a, b [][]float32, seed uint64) (Association, error) {
 	if len(x) < 2 || len(y) < 2 || len(a) == 0 || len(b) == 0 {
-		return Association{}, fmt.Errorf("an association needs two images on each side and a word on each side, not %d, %d and %d, %d", len(x), len(y), len(a), len(b))
+		return Association{}, fault.Userf("an association needs two images on each side and a word on each side, not %d, %d and %d, %d", len(x), len(y), len(a), len(b))
 	}
 	scores := make([]float64, 0, len(x)+len(y))
 	for _, rows := range [][][]float32{x, y} {
@@ -37,9 +39,9 @@ func Associate(x, y, a, b [][]float32, seed uint64) (Association, error) {
 			scores = append(scores, meanSimilarity(row, a)-meanSimilarity(row, b))
 		}
 	}
-	out := Association{NX: len(x), NY: len(y)}
+	out := Association{NX: len(x), NY: len(y), Scores: scores}
 	out.MeanX, out.MeanY = mean(scores[:len(x)]), mean(scores[len(x):])
-	out.Effect = metrics.Bootstrap(len(scores), nil, seed, func(items []int) float64 { return effect(scores, items, len(x)) })
+	out.Effect = metrics.Bootstrap(len(scores), nil, seed, EffectOf(scores, len(x)))
 	out.P, out.Exact = permute(scores, len(x), seed)
 	return out, nil
 }
@@ -58,6 +60,12 @@ func mean(x []float64) float64 {
 		sum += v
 	}
 	return sum / float64(len(x))
+}
+
+// EffectOf is the effect size (Association.Effect) as a function of the items drawn: indices of scores, of which the first
+// nx are of X.
+func EffectOf(scores []float64, nx int) func(items []int) float64 {
+	return func(items []int) float64 { return effect(scores, items, nx) }
 }
 
 // effect of the drawn items, of which those below nx are X.
@@ -190,7 +198,7 @@ func CompareVariants(match, attribute string, variants []Variant, seed uint64) F
 			f.Sets++
 		}
 	}
-	f.Flipped, f.RightToWrong, f.Shift = metrics.Mean(flipped, clusters, seed), metrics.Mean(mixed, clusters, seed), metrics.Mean(shift, clusters, seed)
+	f.Flipped, f.RightToWrong, f.Shift = metrics.Rate(flipped, clusters, seed), metrics.Rate(mixed, clusters, seed), metrics.Rate(shift, clusters, seed)
 	return f
 }
 

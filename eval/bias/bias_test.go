@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"tandem/eval/metrics"
 	"tandem/internal/prng"
 	"tandem/internal/zeroshot"
 )
@@ -74,6 +75,14 @@ func TestVariants(t *testing.T) {
 	// Pairs: hand light–dark twice (one flips), face once.
 	if f.Sets != 2 || f.Flipped.N != 3 || math.Abs(f.Flipped.Value-1.0/3) > 1e-12 || math.Abs(f.Shift.Value-0.7/3) > 1e-9 {
 		t.Errorf("%+v", f)
+	}
+	var steady []Variant
+	for _, match := range []string{"a", "b", "c", "d"} {
+		steady = append(steady, Variant{match, "light", 1, true, 0.5}, Variant{match, "dark", 1, true, 0.5})
+	}
+	// No flip in four pairs says no more than Wilson's interval does.
+	if f := CompareVariants("concept", "tone", steady, 1); f.Flipped != metrics.Proportion(0, 4) || f.RightToWrong.High < 0.4 {
+		t.Errorf("%+v of four pairs without a flip", f)
 	}
 }
 

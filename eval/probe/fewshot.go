@@ -17,9 +17,15 @@ const (
 	KindTipAdapter = "tip-adapter"
 )
 
+// Kinds lists the kinds of probe.
+func Kinds() []string { return []string{KindLinear, KindKNN, KindTipAdapter} }
+
 // Point is one number of examples a class: accuracy on the test set over several draws.
 type Point struct {
-	Shots     int       `json:"shots"`
+	Shots int `json:"shots"`
+	// Fewest and Most are what the classes had of so many, where a class had fewer.
+	Fewest    int       `json:"fewest,omitempty"`
+	Most      int       `json:"most,omitempty"`
 	Accuracy  []float64 `json:"accuracy"` // by seed
 	Mean      float64   `json:"mean"`
 	Deviation float64   `json:"deviation"` // sample standard deviation over the seeds; 0 of one seed
@@ -55,6 +61,7 @@ func FewShot(train, test Set, o FewShotOptions) ([]Point, error) {
 	var points []Point
 	for _, n := range o.Shots {
 		p := Point{Shots: n}
+		p.Fewest, p.Most = available(train, n)
 		for seed := range o.Seeds {
 			m, err := few(train, n, o, prng.Mix(o.Seed, uint64(seed)))
 			if err != nil {
@@ -66,6 +73,25 @@ func FewShot(train, test Set, o FewShotOptions) ([]Point, error) {
 		points = append(points, p)
 	}
 	return points, nil
+}
+
+// available are the examples of the smallest and of the largest class, up to n; zeros where all have n. Classes without
+// any do not count.
+func available(train Set, n int) (fewest, most int) {
+	counts := make([]int, len(train.Classes))
+	for _, label := range train.Labels {
+		counts[label]++
+	}
+	fewest = n
+	for _, count := range counts {
+		if count > 0 {
+			fewest, most = min(fewest, count), max(most, min(n, count))
+		}
+	}
+	if fewest == n {
+		return 0, 0
+	}
+	return fewest, most
 }
 
 func few(train Set, n int, o FewShotOptions, seed uint64) (Predictor, error) {

@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"tandem/internal/fault"
 )
 
 // TextEncoder returns a row of length 1 for each text.
@@ -36,7 +38,7 @@ func Prompt(template, word string) string {
 func CheckTemplates(templates []string) error {
 	for _, t := range templates {
 		if !strings.Contains(t, "{}") && !strings.Contains(t, "{c}") {
-			return fmt.Errorf("template %q has no hole: write {} where the class name goes", t)
+			return fault.Userf("template %q has no hole: write {} where the class name goes", t)
 		}
 	}
 	return nil
@@ -80,7 +82,7 @@ func NewClassifier(ctx context.Context, enc TextEncoder, classes []Class, templa
 		return nil
 	}
 	for i, class := range classes {
-		for _, word := range class.words() {
+		for _, word := range class.Prompted() {
 			for _, template := range templates {
 				prompts, owners = append(prompts, Prompt(template, word)), append(owners, i)
 			}
@@ -97,7 +99,8 @@ func NewClassifier(ctx context.Context, enc TextEncoder, classes []Class, templa
 	return c, nil
 }
 
-func (c Class) words() []string {
+// Prompted are the words that stand for the class in prompts.
+func (c Class) Prompted() []string {
 	if len(c.Words) == 0 {
 		return []string{c.Name}
 	}
