@@ -343,6 +343,20 @@ func (s *session) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.judge(ctx, encoder, runs, report); err != nil {
+		return err
+	}
+	if report.Curve, err = eval.ReadCurve(filepath.Join(s.dir, metricsName)); err != nil {
+		return err
+	}
+	return s.writeReport(report)
+}
+
+// judge adds the results of the final tasks to the report.
+func (s *session) judge(ctx context.Context, encoder *embed.Model, runs []configs.OpenTask, report *eval.Report) error {
+	if len(runs) == 0 {
+		return nil
+	}
 	task := s.progress.Start("evaluating", int64(len(runs)), "tasks")
 	options := s.finalHead()
 	options.Pictures, options.Doubt = true, true
@@ -357,10 +371,7 @@ func (s *session) report(ctx context.Context) error {
 		task.Add(1)
 	}
 	task.Done()
-	if report.Curve, err = eval.ReadCurve(filepath.Join(s.dir, metricsName)); err != nil {
-		return err
-	}
-	return s.writeReport(report)
+	return nil
 }
 
 // again says how to make the run again: for a shell, and what belongs to it.
