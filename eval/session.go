@@ -65,7 +65,10 @@ func Run(ctx context.Context, enc Encoder, task Task, set Dataset) (Result, erro
 // Run evaluates a task on the data set that its data and split name.
 func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, error) {
 	result := Result{Task: task, Inputs: inputsOf(task)}
-	var err error
+	err := task.Validate()
+	if err != nil {
+		return Result{}, fault.User(err)
+	}
 	switch task.Kind {
 	case Retrieval:
 		result.Retrieval, err = s.retrieve(ctx, task, set, &result.Inputs)
@@ -80,6 +83,9 @@ func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, erro
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("task %s: %w", task.Name, err)
+	}
+	if _, ok := result.Metrics()[task.Metric]; task.Metric != "" && !ok { // of all metrics only top-5 is not always there
+		return Result{}, fault.Userf("task %s: metric %s is for more than %d classes, and there are %d", task.Name, task.Metric, topAnswers, len(result.classNames()))
 	}
 	result.Warnings = result.warnings()
 	return result, nil
