@@ -63,6 +63,19 @@ type Info struct {
 	Warning     string   // what the user should know about the choice, or empty; Open has shown it through Progress
 }
 
+// Version tells builds of a backend apart, whose numbers may differ in the last bits: PJRT's version and the library's
+// identity. It is empty for Go, whose version is the module's, and for a backend that Open did not open.
+func (i Info) Version() string {
+	if i.PluginPath == "" {
+		return ""
+	}
+	identity, err := libraryIdentity(i.PluginPath)
+	if err != nil {
+		identity = "gone" // since it was opened
+	}
+	return fmt.Sprintf("PJRT API %s, plugin %s", i.APIVersion, identity)
+}
+
 // Accelerated reports whether the devices are GPUs or TPUs.
 func (i Info) Accelerated() bool { return i.Name == CUDA || i.Name == TPU }
 

@@ -2,6 +2,8 @@ package backend_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -56,6 +58,37 @@ func TestInfoOfThePlugin(t *testing.T) {
 		if !strings.Contains(line, want) {
 			t.Errorf("%q does not contain %q", line, want)
 		}
+	}
+}
+
+// TestVersionTellsPluginsApart: by one changed byte in a piece that is looked at and by the size; nothing but the plugin
+// counts.
+func TestVersionTellsPluginsApart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "plugin.so")
+	info := backend.Info{Name: backend.CPU, PluginPath: path, APIVersion: "0.1"}
+	library := make([]byte, 9<<20)
+	version := func() string {
+		t.Helper()
+		if err := os.WriteFile(path, library, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return info.Version()
+	}
+	first := version()
+	if again := version(); again != first || !strings.HasPrefix(first, "PJRT API 0.1, plugin ") {
+		t.Errorf("%q, then %q", first, again)
+	}
+	seen := map[string]bool{first: true}
+	for _, at := range []int{0, len(library) * 37 / 64, len(library) * 63 / 64} {
+		library[at]++
+		seen[version()] = true
+	}
+	library = append(library, 0)
+	if seen[version()] = true; len(seen) != 5 {
+		t.Errorf("five libraries have %d versions: %v", len(seen), seen)
+	}
+	if v := (backend.Info{Name: backend.Go}).Version(); v != "" {
+		t.Errorf("without a plugin: %q", v)
 	}
 }
 

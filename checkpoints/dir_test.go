@@ -123,3 +123,45 @@ func TestCleanRemovesLeftovers(t *testing.T) {
 		t.Fatalf("directory holds %v after Clean", entries)
 	}
 }
+
+// TestWhatARunMeans: one rule for what stands for a run; a final model that is broken is not replaced by another.
+func TestWhatARunMeans(t *testing.T) {
+	modelIn := func(dir string) {
+		t.Helper()
+		err := WriteDir(dir, func(tmp string) error { return os.WriteFile(filepath.Join(tmp, ModelName), []byte("{}"), 0o644) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := t.TempDir()
+	step := Root{Dir: filepath.Join(run, CheckpointsName)}.StepDir
+	final := filepath.Join(run, FinalName)
+	resolves := func(path, want, says string) {
+		t.Helper()
+		got, err := Resolve(path, func(string) {})
+		if got != want || (says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%s means %q (%v), want %q %s", path, got, err, want, says)
+		}
+	}
+	resolves(run, "", "is not a checkpoint and holds none")
+	modelIn(step(1))
+	modelIn(step(2))
+	resolves(run, step(2), "")
+	modelIn(final)
+	resolves(run, final, "")
+	resolves(step(0), "", "does not exist")
+	resolves(filepath.Dir(step(0)), step(2), "")
+	resolves(step(1), step(1), "")
+	if err := os.WriteFile(filepath.Join(final, ModelName), []byte("{ }"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	resolves(run, "", "the final model of run "+run+" is broken")
+	if err := os.Remove(filepath.Join(final, ModelName)); err != nil {
+		t.Fatal(err)
+	}
+	resolves(run, "", "is broken")
+	if err := os.RemoveAll(final); err != nil {
+		t.Fatal(err)
+	}
+	resolves(run, step(2), "")
+}

@@ -2,6 +2,7 @@ package checkpoints
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -53,6 +54,16 @@ func (p Preprocess) WithDefaults() Preprocess {
 		p.Alpha = imaging.AlphaDrop
 	}
 	return p
+}
+
+// Validate reports the first field that cannot be used. It expects WithDefaults.
+func (p Preprocess) Validate() error {
+	c := imaging.DefaultEvalConfig(1) // size, mean and std are the model's to check
+	c.Resize, c.Interpolation, c.Alpha, c.Orient, c.Fill = p.Resize, p.Interpolation, p.Alpha, p.Orient, p.Fill
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("preprocess.%w", err)
+	}
+	return nil
 }
 
 // Eval is the evaluation transform for a model.
@@ -127,11 +138,23 @@ func ReadModelFile(dir string) (m Model, tokenizerFingerprint string, err error)
 	return m, file.Tokenizer.Fingerprint, nil
 }
 
-// Resolve finds a model directory from what a user names: the directory itself, a run, or its checkpoints. warn gets
-// a line for each broken checkpoint passed over.
+// FinalName is where a run leaves the model that a finished fine-tuning arrived at: the best checkpoint, interpolated
+// where that was asked for.
+const FinalName = "final"
+
+// Resolve finds a model directory from what a user names: the directory itself, a run, or its checkpoints. A run means its
+// final model if it has one, otherwise its newest good checkpoint. A broken final model is an error: another one is not
+// what it stands for. warn gets a line for each broken checkpoint passed over.
 func Resolve(path string, warn func(string)) (string, error) {
 	if IsModelDir(path) {
 		return path, nil
+	}
+	if HasFinal(path) {
+		final := filepath.Join(path, FinalName)
+		if err := Verify(final); err != nil {
+			return "", fault.Userf("the final model of run %s is broken: %w; resume the run to make it anew, or name one of its checkpoints", path, err)
+		}
+		return final, nil
 	}
 	for _, root := range []string{path, filepath.Join(path, CheckpointsName)} {
 		_, dir, skipped, ok, err := Root{Dir: root}.Newest()
@@ -149,6 +172,13 @@ func Resolve(path string, warn func(string)) (string, error) {
 		return "", fault.Userf("%s does not exist: give a checkpoint's directory or a run's", path)
 	}
 	return "", fault.Userf("%s is not a checkpoint and holds none: give a directory with %s, or a run's", path, ModelName)
+}
+
+// HasFinal reports whether a directory is a run with a final model, whole or not.
+func HasFinal(dir string) bool {
+	final := filepath.Join(dir, FinalName)
+	_, err := os.Stat(filepath.Join(final, ManifestName))
+	return err == nil || IsModelDir(final)
 }
 
 // CheckpointsName is where a run keeps its step directories.

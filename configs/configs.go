@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -35,7 +36,7 @@ type Experiment struct {
 
 	// Init is a model to start from: a directory of any format, a run, or hf://org/name. The model, its preprocessing and
 	// its tokenizer come from there; of the model section count only vision.image_size and text.context (positions are
-	// resized), vision.patch_dropout and text.lengths.
+	// resized), vision.patch_dropout and text.lengths, and for loss.name siglip the logit_bias_init of a model without one.
 	Init string      `yaml:"init,omitempty" json:"init,omitempty"`
 	Tune tune.Config `yaml:"tune,omitempty" json:"tune"`
 	// Teacher is the model that loss.distill learns from, named as Init is.
@@ -87,7 +88,7 @@ type EvalConfig struct {
 // Select names a metric, measured every train.eval_every.
 type Select struct {
 	Task   string `yaml:"task" json:"task"`
-	Metric string `yaml:"metric,omitempty" json:"metric,omitempty"` // default: the task's first
+	Metric string `yaml:"metric,omitempty" json:"metric,omitempty"` // default: the task's headline
 	// Patience ends the training after that many measurements without a new best; 0 never does.
 	Patience int `yaml:"patience,omitempty" json:"patience,omitempty"`
 }
@@ -96,7 +97,7 @@ type Select struct {
 // within Tolerance of the best.
 type Wise struct {
 	Alphas    []float64 `yaml:"alphas,omitempty" json:"alphas"`       // default 0, 0.1, … 1
-	Tolerance float64   `yaml:"tolerance,omitempty" json:"tolerance"` // default 0.01: one point
+	Tolerance *float64  `yaml:"tolerance,omitempty" json:"tolerance"` // default 0.01: one point
 }
 
 //go:embed recipes/*.yaml
@@ -120,18 +121,25 @@ func Load(nameOrPath string, assignments ...string) (Experiment, error) {
 		return Experiment{}, err
 	}
 	for _, a := range assignments {
+		if strings.HasPrefix(a, "base=") {
+			return Experiment{}, fault.Userf("-set %s: base says what a recipe's file changes; choose a recipe with -config", a)
+		}
 		over, err := strictyaml.Override(a, &Experiment{})
 		if err != nil {
 			return Experiment{}, err
 		}
 		merged = strictyaml.Merge(merged, over)
 	}
+	given := merged
 	if merged, err = applyPreset(merged); err != nil {
 		return Experiment{}, err
 	}
 	var e Experiment
 	if err := strictyaml.DecodeInto(nameOrPath, merged, &e); err != nil {
 		return Experiment{}, err
+	}
+	if err := e.checkZeros(given); err != nil {
+		return Experiment{}, fault.Userf("%s: %w", nameOrPath, err)
 	}
 	if e.Init == "" {
 		e = e.withDefaults()
@@ -214,6 +222,32 @@ func applyPreset(m strictyaml.Map) (strictyaml.Map, error) {
 	return strictyaml.Merge(m, strictyaml.Map{"model": strictyaml.Merge(below, section)}), nil
 }
 
+// checkZeros refuses a zero that would silently become a default: given is what the recipe and the user say.
+func (e Experiment) checkZeros(given strictyaml.Map) error {
+	if e.Init != "" { // of these, the initial model's count
+		given = maps.Clone(given)
+		delete(given, "model")
+		delete(given, "preprocess")
+	}
+	said, used := map[string]string{}, map[string]string{}
+	flatten("", given, said)
+	tree, err := e.withDefaults().tree()
+	if err != nil {
+		return err
+	}
+	flatten("", tree, used)
+	for _, key := range slices.Sorted(maps.Keys(said)) {
+		zero, err := strconv.ParseFloat(said[key], 64)
+		if err != nil || zero != 0 {
+			continue
+		}
+		if value, err := strconv.ParseFloat(used[key], 64); err == nil && value != 0 {
+			return fmt.Errorf("%s is 0, which would become the default, %g: leave the key out for that, or give another number", key, value)
+		}
+	}
+	return nil
+}
+
 // withDefaults fills what zero leaves open, and derives what one part must share with another.
 func (e Experiment) withDefaults() Experiment {
 	if e.Tokenizer.Kind == "" {
@@ -265,8 +299,19 @@ func (e Experiment) Validate() error {
 	case e.Loss.Name == loss.SigLIP && e.Model.LogitBiasInit == nil:
 		return fmt.Errorf("loss.name siglip needs model.logit_bias_init (SigLIP's is -10)")
 	}
-	return firstError(e.Model.Config.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData, e.validateTuning)
+	return firstError(e.validateRange, e.Model.Config.Validate, e.Preprocess.Validate, e.Loss.Validate, e.Optim.Validate, e.Train.Validate, e.Dataset.Validate, e.validateData, e.validateTuning)
 }
+
+// validateRange checks what says which learning rates the recipe was measured with.
+func (e Experiment) validateRange() error {
+	if r := e.LRRange; !(r[0] >= 0 && r[0] <= r[1] && r[1] <= maxRate) {
+		return fmt.Errorf("lr_range must be two learning rates, ascending within 0 and %g, is %v", maxRate, r)
+	}
+	return nil
+}
+
+// maxRate is beyond what optim.lr can be.
+const maxRate = 1e4
 
 // validateData checks the data section; its sources may still be open where a data set is to be built.
 func (e Experiment) validateData() error {
@@ -288,9 +333,9 @@ func firstError(checks ...func() error) error {
 }
 
 // free lists the keys, and what lies below them, that may change between a run and its resumption: they change no weight
-// beyond rounding.
+// beyond rounding. A built-in model's name says nothing that the model section does not.
 var free = []string{
-	"base", "name", "eval", "lr_range",
+	"base", "name", "eval", "lr_range", "model.preset",
 	"train.save_every", "train.eval_every", "train.keep", "train.keep_every", "train.max_bad_steps", "train.norms",
 	"train.chunk", "train.rematerialise", "loss.block",
 	"data.workers", "data.prefetch", "data.cache.bytes",
@@ -305,18 +350,29 @@ func isFree(key string) bool {
 
 // Identity is the part of the configuration that decides weights and data, flattened to dotted keys and printed values.
 func (e Experiment) Identity() (map[string]string, error) {
+	tree, err := e.tree()
+	if err != nil {
+		return nil, err
+	}
+	flat := map[string]string{}
+	flatten("", tree, flat)
+	Deciding(flat)
+	return flat, nil
+}
+
+// Deciding takes out of an identity, of an earlier version's too, what may change between a run and its resumption.
+func Deciding(identity map[string]string) {
+	maps.DeleteFunc(identity, func(key, _ string) bool { return isFree(key) })
+}
+
+// tree is the configuration as a decoded document.
+func (e Experiment) tree() (strictyaml.Map, error) {
 	content, err := e.YAML()
 	if err != nil {
 		return nil, err
 	}
 	tree := strictyaml.Map{}
-	if err := yaml.Unmarshal(content, &tree); err != nil {
-		return nil, err
-	}
-	flat := map[string]string{}
-	flatten("", tree, flat)
-	maps.DeleteFunc(flat, func(key, _ string) bool { return isFree(key) })
-	return flat, nil
+	return tree, yaml.Unmarshal(content, &tree)
 }
 
 func flatten(prefix string, v any, into map[string]string) {
@@ -334,5 +390,9 @@ func flatten(prefix string, v any, into map[string]string) {
 	}
 }
 
-// YAML is the whole configuration as a recipe file would have it.
-func (e Experiment) YAML() ([]byte, error) { return yaml.Marshal(e) }
+// YAML is the whole configuration as a recipe file that stands by itself: what came from a base or a built-in model is
+// written out, and neither is named, or what they set and e does not would come back.
+func (e Experiment) YAML() ([]byte, error) {
+	e.Base, e.Model.Preset = "", ""
+	return yaml.Marshal(e)
+}

@@ -33,6 +33,8 @@ type Opener struct {
 	Options prepare.Options
 	// Own are the shards of data sets that are known already, by name: those that a training uses.
 	Own map[string]string
+	// Dataset says how the data set of its name is made, where that is not as its recipe says.
+	Dataset prepare.Config
 
 	sets map[[2]string]*eval.Shards // by location and split
 }
@@ -112,6 +114,9 @@ func (o *Opener) locate(ctx context.Context, data string) (string, error) {
 	}
 	if !slices.Contains(prepare.Names(), data) {
 		return data, nil
+	}
+	if data == o.Dataset.Name {
+		return prepare.Ensure(ctx, o.Dataset, o.Options)
 	}
 	config := prepare.Config{Name: data}
 	recipe, err := Load(data)

@@ -1,13 +1,17 @@
 package configs
 
 import (
+	"cmp"
+	"context"
 	"embed"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"tandem/data"
 	"tandem/data/shard"
 	"tandem/eval"
 	"tandem/internal/fault"
@@ -34,7 +38,8 @@ func TaskNames() []string {
 }
 
 // Tasks finds tasks by the name of an embedded file, the path of a YAML file, or a directory of labelled shards. A name
-// with a slash picks one task of a suite: "emoji/group"; of a file or a directory, FILE#NAME does.
+// with a slash picks one task of a suite, "emoji/group", or one split of a directory, "shards/test"; of a file or a
+// directory, FILE#NAME does.
 func Tasks(ref string) ([]eval.Task, error) {
 	location, name := splitRef(ref)
 	tasks, err := allTasks(location)
@@ -81,6 +86,12 @@ func allTasks(ref string) ([]eval.Task, error) {
 	suite, _, _ := strings.Cut(ref, "/")
 	content, err := taskFiles.ReadFile("tasks/" + suite + ".yaml")
 	if err != nil {
+		if tasks := splitTask(ref); tasks != nil {
+			return tasks, nil
+		}
+		if filepath.IsAbs(ref) || strings.HasSuffix(ref, "/") || strings.HasPrefix(ref, ".") {
+			return nil, fault.Userf("no such directory: %s", ref)
+		}
 		return nil, fault.Userf("task %q is unknown: use one of %s, a YAML file, or a directory of labelled shards", ref, strings.Join(TaskNames(), ", "))
 	}
 	tasks, err := parseTasks(suite+".yaml", content)
@@ -88,6 +99,21 @@ func allTasks(ref string) ([]eval.Task, error) {
 		return tasks, err
 	}
 	return pick(tasks, "suite "+suite, ref)
+}
+
+// splitTask is the task of one split of a shard directory, nil if ref names no such split.
+func splitTask(ref string) []eval.Task {
+	dir, split := filepath.Dir(ref), filepath.Base(ref)
+	tasks, err := DirectoryTasks(dir, "")
+	if err != nil {
+		return nil
+	}
+	for _, t := range tasks {
+		if t.Split == split {
+			return []eval.Task{t}
+		}
+	}
+	return nil
 }
 
 func parseTasks(name string, content []byte) ([]eval.Task, error) {
@@ -148,11 +174,11 @@ func inherit(t, suite eval.Task) eval.Task {
 }
 
 // DirectoryTasks makes a task of each split of a shard directory: classification by the column label, by default "class"
-// or "label" where there is one, and retrieval otherwise.
+// or "label" where there is one, and retrieval otherwise. The classes are those of all splits.
 func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 	content, err := os.ReadFile(filepath.Join(dir, shard.ManifestName))
 	if err != nil {
-		return nil, fault.Userf("%s is not a directory of shards: it has no %s (make one with: data build -out DIR %s)", dir, shard.ManifestName, dir)
+		return nil, fault.Userf("%s is not a directory of shards: it has no %s (make one with: go run ./cmd/data build -out DIR %s)", dir, shard.ManifestName, dir)
 	}
 	manifest, err := shard.ParseManifest(filepath.Join(dir, shard.ManifestName), content)
 	if err != nil {
@@ -165,22 +191,38 @@ func DirectoryTasks(dir, label string) ([]eval.Task, error) {
 		}
 		candidates = []string{label}
 	}
+	kind := eval.Task{Kind: eval.Retrieval}
+	if i := slices.IndexFunc(candidates, func(c string) bool { return slices.Contains(columns, c) }); i >= 0 {
+		kind = eval.Task{Kind: eval.Classification, Label: candidates[i], Templates: manifest.Templates}
+		if kind.Classes, err = directoryClasses(dir, manifest, kind.Label); err != nil {
+			return nil, err
+		}
+	}
+	if kind.Kind == eval.Retrieval && manifest.Captions.Count == 0 {
+		return nil, fault.Userf("%s has neither captions nor a column class or label; it has %s: name the column with the class, as label in a task file or with new -label", dir, cmp.Or(strings.Join(columns, ", "), "no label"))
+	}
 	var tasks []eval.Task
 	for _, split := range manifest.SplitNames() {
-		task := eval.Task{Name: filepath.Base(dir) + "/" + split, Data: dir, Split: split, Templates: manifest.Templates, Kind: eval.Retrieval}
-		for _, column := range candidates {
-			if slices.Contains(columns, column) {
-				task.Kind, task.Label = eval.Classification, column
-				task.Classes = eval.NamedClasses(manifest.Classes[column])
-				break
-			}
-		}
-		if task.Kind == eval.Retrieval {
-			task.Templates = nil
-		}
+		task := kind
+		task.Name, task.Data, task.Split = filepath.Base(dir)+"/"+split, dir, split
 		tasks = append(tasks, task)
 	}
 	return tasks, nil
+}
+
+// directoryClasses are a label's classes in the source's order, or else its values in all splits: a class that one split
+// happens to lack is an answer there all the same.
+func directoryClasses(dir string, manifest *shard.Manifest, label string) ([]eval.Class, error) {
+	if names := manifest.Classes[label]; len(names) > 0 {
+		return eval.NamedClasses(names), nil
+	}
+	ctx := context.Background() // a local directory: nothing to wait for
+	set, err := data.OpenShards(ctx, dir, "")
+	if err != nil {
+		return nil, err
+	}
+	values, err := set.Values(ctx, label)
+	return eval.ClassesOf(values, nil), errors.Join(err, set.Close())
 }
 
 // readLists fills classes and templates from the files that a task names: one a line, relative to the task's file.

@@ -6,7 +6,6 @@ package data
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"runtime"
 	"strconv"
 	"strings"
@@ -118,7 +117,7 @@ func (c Config) WithDefaults() Config {
 	c.ShuffleBlock = cmp.Or(c.ShuffleBlock, 256)
 	c.ShuffleWindow = cmp.Or(c.ShuffleWindow, 64)
 	c.MaxBadFraction = cmp.Or(c.MaxBadFraction, 0.01)
-	c.Limits = cmp.Or(c.Limits, imaging.DefaultLimits())
+	c.Limits = c.Limits.WithDefaults()
 	c.Negatives = c.Negatives.withDefaults()
 	c.Workers = cmp.Or(c.Workers, runtime.GOMAXPROCS(0))
 	c.Prefetch = cmp.Or(c.Prefetch, 2)
@@ -142,29 +141,29 @@ func (c Config) Validate() error {
 	switch {
 	case len(c.Sources) == 0:
 		return fault.Userf("data.sources is empty: name at least one directory of shards")
-	case c.Batch < 1:
-		return fault.Userf("data.batch must be at least 1, is %d", c.Batch)
-	case !(c.Temperature > 0) || math.IsInf(c.Temperature, 0):
-		return fault.Userf("data.temperature must be positive, is %g", c.Temperature)
-	case c.EpochRows < 0:
-		return fault.Userf("data.epoch_rows must not be negative, is %d", c.EpochRows)
+	case c.Batch < 1 || c.Batch > maxBatch:
+		return fault.Userf("data.batch must lie in 1 … %d, is %d", maxBatch, c.Batch)
+	case !(c.Temperature >= 1/maxTemperature && c.Temperature <= maxTemperature):
+		return fault.Userf("data.temperature must lie in %g … %g, is %g", 1/maxTemperature, maxTemperature, c.Temperature)
+	case c.EpochRows < 0 || c.EpochRows > maxRows:
+		return fault.Userf("data.epoch_rows must lie in 0 … %d, is %d", int64(maxRows), c.EpochRows)
 	case c.Shuffle != shuffleAuto && c.Shuffle != shuffleRows && c.Shuffle != shuffleWindows && c.Shuffle != shuffleNone:
 		return fault.Userf("data.shuffle %q is unknown: use auto, rows, windows or none", c.Shuffle)
-	case c.ShuffleBlock < 1 || c.ShuffleWindow < 1:
-		return fault.Userf("data.shuffle_block and data.shuffle_window must be at least 1, are %d and %d", c.ShuffleBlock, c.ShuffleWindow)
+	case c.ShuffleBlock < 1 || c.ShuffleWindow < 1 || c.ShuffleBlock > maxWindow || c.ShuffleWindow > maxWindow:
+		return fault.Userf("data.shuffle_block and data.shuffle_window must lie in 1 … %d, are %d and %d", maxWindow, c.ShuffleBlock, c.ShuffleWindow)
 	case !(c.MaxBadFraction <= 1):
 		return fault.Userf("data.max_bad_fraction must be at most 1, is %g", c.MaxBadFraction)
-	case c.Workers < 1 || c.Prefetch < 1:
-		return fault.Userf("data.workers and data.prefetch must be at least 1, are %d and %d", c.Workers, c.Prefetch)
+	case c.Workers < 1 || c.Prefetch < 1 || c.Workers > maxWorkers || c.Prefetch > maxWorkers:
+		return fault.Userf("data.workers and data.prefetch must lie in 1 … %d, are %d and %d", maxWorkers, c.Workers, c.Prefetch)
 	}
 	if err := c.Image.Validate(); err != nil {
-		return fault.Userf("data.image: %w", err)
+		return fault.Userf("data.image.%w", err)
 	}
 	if err := c.Limits.Validate(); err != nil {
-		return fault.Userf("data.limits: %w", err)
+		return fault.Userf("data.%w", err)
 	}
-	if s := c.Store; s.RetryFor < 0 || s.CacheBytes < 0 || s.BlockBytes < 0 {
-		return fault.Userf("data.store: times and sizes must not be negative")
+	if err := c.Store.validate(); err != nil {
+		return err
 	}
 	if err := c.Negatives.validate(); err != nil {
 		return err
@@ -175,10 +174,40 @@ func (c Config) Validate() error {
 	return c.validateSources()
 }
 
+// Bounds far beyond use: within them nothing that is counted overflows.
+const (
+	maxBatch       = 1 << 24
+	maxRows        = 1 << 45
+	maxWindow      = 1 << 30
+	maxWorkers     = 1 << 12
+	maxTemperature = 1e3
+	maxShare       = 1e12 // of weights and probabilities; the inverse is the least
+	maxRepeat      = 1e6
+	maxFit         = 1 << 15 // pixels
+	maxBlock       = 1 << 30 // bytes fetched at a time
+)
+
+func (s StoreConfig) validate() error {
+	switch {
+	case s.RetryFor < 0:
+		return fault.Userf("data.store.retry_for must not be negative, is %s", s.RetryFor)
+	case s.CacheBytes < 0:
+		return fault.Userf("data.store.cache_bytes must not be negative, is %d", s.CacheBytes)
+	case s.BlockBytes < 0 || s.BlockBytes > maxBlock:
+		return fault.Userf("data.store.block_bytes must lie in 0 … %d, is %d", maxBlock, s.BlockBytes)
+	}
+	return nil
+}
+
+// validShare reports whether a relative share can be used: 0 leaves it open.
+func validShare(s float64) bool { return s == 0 || s >= 1/maxShare && s <= maxShare }
+
 func (c Config) validateCache() error {
 	switch {
-	case c.Cache.Bytes < 0 || c.Cache.Fit < 0:
-		return fault.Userf("data.cache.bytes and data.cache.fit must not be negative")
+	case c.Cache.Bytes < 0:
+		return fault.Userf("data.cache.bytes must not be negative, is %d", c.Cache.Bytes)
+	case c.Cache.Fit < 0 || c.Cache.Fit > maxFit:
+		return fault.Userf("data.cache.fit must lie in 0 … %d pixels, is %d", maxFit, c.Cache.Fit)
 	case c.Cache.Fit > 0 && c.Cache.Fit < c.Image.Size:
 		return fault.Userf("data.cache.fit %d is smaller than the %d pixels of data.image.size", c.Cache.Fit, c.Image.Size)
 	case c.Cache.Fit > 0 && c.Image.Alpha == imaging.AlphaRandom:
@@ -194,8 +223,10 @@ func (c Config) validateSources() error {
 		switch {
 		case s.Shards == "":
 			return fault.Userf("%s.shards is not set: name a directory of shards", where)
-		case s.Weight < 0 || s.Repeat < 0 || math.IsNaN(s.Weight+s.Repeat) || math.IsInf(s.Weight+s.Repeat, 0):
-			return fault.Userf("%s: weight and repeat must be positive numbers, are %g and %g", where, s.Weight, s.Repeat)
+		case !validShare(s.Weight):
+			return fault.Userf("%s.weight must lie in %g … %g, is %g", where, 1/maxShare, maxShare, s.Weight)
+		case !validShare(s.Repeat) || s.Repeat > maxRepeat:
+			return fault.Userf("%s.repeat must lie in %g … %g, is %g", where, 1/maxShare, maxRepeat, s.Repeat)
 		case s.Weight > 0 && s.Repeat > 0:
 			return fault.Userf("%s: give weight or repeat, not both", where)
 		case s.Weight > 0 && c.Temperature != 1:
@@ -205,8 +236,11 @@ func (c Config) validateSources() error {
 			weighted++
 		}
 		for j, col := range s.Captions {
-			if col.Column == "" || !(col.Probability > 0) {
-				return fault.Userf("%s.captions[%d]: want a column and a positive probability, have %q and %g", where, j, col.Column, col.Probability)
+			if col.Column == "" {
+				return fault.Userf("%s.captions[%d].column is not set: name a column of texts", where, j)
+			}
+			if !(col.Probability > 0 && validShare(col.Probability)) {
+				return fault.Userf("%s.captions[%d].probability must lie in %g … %g, is %g", where, j, 1/maxShare, maxShare, col.Probability)
 			}
 			if col.Template != "" && !strings.Contains(col.Template, "{}") {
 				return fault.Userf("%s.captions[%d]: template %q has no {} for the text", where, j, col.Template)

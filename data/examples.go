@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 
 	"tandem/data/shard"
 	"tandem/data/source"
@@ -105,6 +107,34 @@ func fileTexts(ctx context.Context, f *shard.File, split string, labels []string
 		}
 	}
 	return nil
+}
+
+// Values lists the distinct values of a text column, sorted; of all of the set's files only this column is read.
+func (s *Shards) Values(ctx context.Context, column string) ([]string, error) {
+	seen := map[string]bool{}
+	for i := range s.set.Files() {
+		err := s.set.Use(i, func(f *shard.File) error {
+			for k := range f.NumGroups() {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				g, err := f.Group(k, column)
+				if err != nil {
+					return err
+				}
+				for row := range g.Rows {
+					if value, ok := g.Text(column, row); ok && value != "" {
+						seen[value] = true
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return slices.Sorted(maps.Keys(seen)), nil
 }
 
 // ImageAt reads the image of one row, counted from the first that Examples yields.

@@ -59,6 +59,31 @@ func TestExamples(t *testing.T) {
 }
 
 // TestWithoutImages: the same rows less their images, each of which can be had by its place.
+func TestValues(t *testing.T) {
+	rows := testRows(t, 45, nil)
+	s, err := OpenShards(context.Background(), writeShards(t, rows, 20), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	want := map[string]bool{}
+	for _, r := range rows {
+		want[r.Labels["class"]] = true
+	}
+	got, err := s.Values(context.Background(), "class")
+	if err != nil || len(got) < 2 || !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
+		t.Errorf("values %q (%v), want %v", got, err, want)
+	}
+	if none, err := s.Values(context.Background(), "klass"); err != nil || len(none) > 0 {
+		t.Errorf("values of no column: %q (%v)", none, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := s.Values(ctx, "class"); err == nil {
+		t.Error("values after cancelling")
+	}
+}
+
 func TestWithoutImages(t *testing.T) {
 	rows := testRows(t, 45, nil)
 	dir := writeShards(t, rows, 20)

@@ -398,7 +398,11 @@ func TestMixture(t *testing.T) {
 }
 
 func TestCaptionProbabilities(t *testing.T) {
-	dir := writeShards(t, testRows(t, 200, nil), 200)
+	rows := testRows(t, 200, nil)
+	for i := 1; i < len(rows); i += 4 {
+		rows[i].Labels["alt"] = "" // as good as none
+	}
+	dir := writeShards(t, rows, 200)
 	c := testConfig(100, dir)
 	c.Sources[0].Captions = []CaptionColumn{{Column: "captions", Probability: 1}, {Column: "alt", Probability: 3}}
 	l := open(t, c, Options{})
@@ -428,6 +432,9 @@ func TestCaptionProbabilities(t *testing.T) {
 	if share := float64(alt) / float64(even); share < 0.70 || share > 0.80 {
 		t.Errorf("alt text in %.2f of the rows that have it, want about 0.75", share)
 	}
+	if bad := l.Stats().BadRows; bad != 0 {
+		t.Errorf("%d rows were unusable: an empty text was drawn", bad)
+	}
 	if plain == 0 || plain == even {
 		t.Errorf("one of several captions is never drawn: %d of 4000 are the first", plain)
 	}
@@ -438,13 +445,14 @@ func TestKeys(t *testing.T) {
 	for i, r := range rows {
 		r.Captions = []string{fmt.Sprint("caption ", i/2)}
 	}
+	rows[10].Labels["class"] = "" // no label either
 	delete(rows[11].Labels, "class")
 	dir := writeShards(t, rows, 12)
 	for _, positives := range []string{"", "class"} {
 		c := testConfig(12, dir)
 		c.Positives, c.Shuffle = positives, "none"
 		p := next(t, open(t, c, Options{}))
-		for i := range 11 {
+		for i := range 10 {
 			for j := range i {
 				want := i/2 == j/2
 				if positives == "class" {
@@ -455,8 +463,11 @@ func TestKeys(t *testing.T) {
 				}
 			}
 		}
-		if positives == "class" && slices.Contains(p.Keys[:11], p.Keys[11]) {
+		if positives == "class" && (slices.Contains(p.Keys[:10], p.Keys[10]) || slices.Contains(p.Keys[:10], p.Keys[11])) {
 			t.Error("a row without the label shares a key with one that has it")
+		}
+		if p.Keys[10] != p.Keys[11] { // of the same caption
+			t.Errorf("positives %q: the keys of two rows without label are not those of their captions", positives)
 		}
 	}
 }
@@ -521,17 +532,17 @@ func TestConfigErrors(t *testing.T) {
 		{"not there", func(c *Config) { c.Sources[0].Shards += "x" }, "data.sources[0]: " + dir + "x: no manifest.json"},
 		{"scheme", func(c *Config) { c.Sources[0].Shards = "ftp://x/y" }, `unknown kind of location "ftp"`},
 		{"split", func(c *Config) { c.Sources[0].Split = "val" }, `no split "val"; it has [train]`},
-		{"batch", func(c *Config) { c.Batch = 0 }, "data.batch must be at least 1"},
+		{"batch", func(c *Config) { c.Batch = 0 }, "data.batch must lie in 1"},
 		{"large batch", func(c *Config) { c.Batch = 21 }, "data.batch 21 is larger than the data set of 20 rows"},
 		{"column", func(c *Config) { c.Sources[0].Captions = []CaptionColumn{{Column: "title"}} }, `no caption or label column "title"; it has captions, alt, class`},
 		{"positives", func(c *Config) { c.Positives = "colour" }, `no caption or label column "colour"`},
 		{"template", func(c *Config) { c.Sources[0].Captions = []CaptionColumn{{Column: "alt", Template: "x"}} }, `template "x" has no {}`},
-		{"probability", func(c *Config) { c.Sources[0].Captions = []CaptionColumn{{Column: "alt", Probability: -1}} }, "a positive probability"},
+		{"probability", func(c *Config) { c.Sources[0].Captions = []CaptionColumn{{Column: "alt", Probability: -1}} }, "data.sources[0].captions[0].probability must lie in"},
 		{"shuffle", func(c *Config) { c.Shuffle = "some" }, `data.shuffle "some" is unknown`},
-		{"image", func(c *Config) { c.Image.Size = 0 }, "data.image: size must be"},
+		{"image", func(c *Config) { c.Image.Size = 0 }, "data.image.size must be"},
 		{"weight and repeat", func(c *Config) { c.Sources[0].Weight, c.Sources[0].Repeat = 1, 1 }, "give weight or repeat, not both"},
 		{"one weight", func(c *Config) { c.Sources = append(c.Sources, SourceConfig{Shards: dir, Weight: 1}) }, "1 of 2 sources have a weight"},
-		{"temperature", func(c *Config) { c.Temperature = -1 }, "data.temperature must be positive"},
+		{"temperature", func(c *Config) { c.Temperature = -1 }, "data.temperature must lie in"},
 		{"fraction", func(c *Config) { c.MaxBadFraction = 2 }, "data.max_bad_fraction must be at most 1"},
 		{"fit", func(c *Config) { c.Cache.Fit = 4 }, "data.cache.fit 4 is smaller than the 8 pixels"},
 		{"tiny share", func(c *Config) {

@@ -16,6 +16,9 @@ type NegativesConfig struct {
 	Count int `yaml:"count,omitempty" json:"count,omitempty"`
 }
 
+// maxNegatives is far beyond use.
+const maxNegatives = 1 << 12
+
 func (n *NegativesConfig) withDefaults() *NegativesConfig {
 	if n == nil {
 		return nil
@@ -33,8 +36,8 @@ func (n *NegativesConfig) validate() error {
 		return nil
 	case n.Column == "":
 		return fault.Userf("data.negatives.column is not set: name the column with each row's wrong captions")
-	case n.Count < 1:
-		return fault.Userf("data.negatives.count must be at least 1, is %d", n.Count)
+	case n.Count < 1 || n.Count > maxNegatives:
+		return fault.Userf("data.negatives.count must lie in 1 … %d, is %d", maxNegatives, n.Count)
 	}
 	return nil
 }
@@ -45,7 +48,7 @@ func (w *worker) negatives(b *Batch, i int, g int64, group *shard.Group, row int
 	if config == nil {
 		return
 	}
-	texts := slices.Clone(group.Texts(config.Column, row))
+	texts := slices.Clone(textsOf(group, config.Column, row))
 	w.seed(streamNegatives, g).Shuffle(len(texts), func(a, c int) { texts[a], texts[c] = texts[c], texts[a] })
 	for k := range config.Count {
 		at := i*config.Count + k

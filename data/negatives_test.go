@@ -51,7 +51,7 @@ func TestNegativesConfig(t *testing.T) {
 	dir := writeShards(t, testRows(t, 4, nil), 4)
 	for want, n := range map[string]NegativesConfig{
 		"data.negatives.column is not set": {},
-		"at least 1, is -1":                {Column: "alt", Count: -1},
+		"data.negatives.count must lie in 1 … 4096, is -1":                {Column: "alt", Count: -1},
 		`no caption or label column "no"`:  {Column: "no"},
 	} {
 		c := testConfig(2, dir)

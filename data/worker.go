@@ -133,8 +133,8 @@ func (w *worker) text(b *Batch, i int, g int64, src *loaderSource, group *shard.
 func (w *worker) key(tokens []int32, group *shard.Group, row int) uint64 {
 	const fromTokens, fromLabel = 1, 2
 	if column := w.l.config.Positives; column != positivesCaption {
-		if label, ok := group.Text(column, row); ok {
-			return hashString(fromLabel, label)
+		if label := textsOf(group, column, row); len(label) > 0 {
+			return hashString(fromLabel, label[0])
 		}
 	}
 	h := uint64(fromTokens)
@@ -142,6 +142,15 @@ func (w *worker) key(tokens []int32, group *shard.Group, row int) uint64 {
 		h = prng.Mix(h, uint64(t))
 	}
 	return h
+}
+
+// textsOf are the texts of a column in a row. An empty label is none.
+func textsOf(group *shard.Group, column string, row int) []string {
+	texts := group.Texts(column, row)
+	if len(texts) == 1 && texts[0] == "" {
+		return nil
+	}
+	return texts
 }
 
 func hashString(h uint64, s string) uint64 {
@@ -156,7 +165,7 @@ func (w *worker) chooseCaption(g int64, src *loaderSource, group *shard.Group, r
 	w.choice = w.choice[:0]
 	sum := 0.0
 	for _, c := range src.config.Captions {
-		if texts := group.Texts(c.Column, row); len(texts) > 0 {
+		if texts := textsOf(group, c.Column, row); len(texts) > 0 {
 			w.choice = append(w.choice, caption{texts, c.Template, c.Probability})
 			sum += c.Probability
 		}
@@ -221,7 +230,7 @@ func (w *worker) decode(dst []uint8, g int64, at place) error {
 		return err
 	}
 	if fit := w.l.config.Cache.Fit; fit > 0 {
-		p = w.resizer.Fit(p, fit, false, imaging.Bicubic)
+		p = w.resizer.FitView(p, fit, w.l.config.Image)
 	}
 	w.l.pictures.put(at, p)
 	return w.trainer.Apply(p, rng, dst)

@@ -28,6 +28,7 @@ type classifyOptions struct {
 	templates     []string
 	minSimilarity float64
 	rule          *zeroshot.Rule
+	ruleFile      string
 }
 
 // WithTemplates asks with these prompts, each with a {} where the label goes; several are averaged. The default is
@@ -44,12 +45,15 @@ func WithMinSimilarity(min float64) ClassifyOption {
 // WithRule reads the file of a rule that an evaluation saved and obeys it: it decides what is Known, probabilities are at
 // the temperature that was fitted with it, and where it has prediction sets, Possible is set. Its templates are used
 // unless WithTemplates gives others.
+//
+// A rule holds for the model that it was fitted to. Where the file names one, another model's Classify and NewClassifier
+// refuse it; a file without "model", written by hand, is obeyed by any.
 func WithRule(path string) (ClassifyOption, error) {
 	rule, err := zeroshot.ReadRule(path)
 	if err != nil {
 		return nil, err
 	}
-	return func(o *classifyOptions) { o.rule = rule }, nil
+	return func(o *classifyOptions) { o.rule, o.ruleFile = rule, path }, nil
 }
 
 // Classifier holds the rows of a set of labels, to classify many images with.
@@ -60,11 +64,16 @@ type Classifier struct {
 	rule          *zeroshot.Rule // may be nil
 }
 
-// NewClassifier encodes the labels once.
+// NewClassifier encodes the labels once. With a rule, nil labels are the rule's classes.
 func (m *Model) NewClassifier(ctx context.Context, labels []string, opts ...ClassifyOption) (*Classifier, error) {
 	o := classifyOptions{minSimilarity: -1}
 	for _, opt := range opts {
 		opt(&o)
+	}
+	if labels == nil && o.rule != nil {
+		for _, class := range o.rule.Classes {
+			labels = append(labels, class.Name)
+		}
 	}
 	if err := checkLabels(labels); err != nil {
 		return nil, err
@@ -74,6 +83,9 @@ func (m *Model) NewClassifier(ctx context.Context, labels []string, opts ...Clas
 		classes[i].Name = l
 	}
 	if o.rule != nil {
+		if err := m.checkRule(o.ruleFile, o.rule); err != nil {
+			return nil, err
+		}
 		if len(o.templates) == 0 {
 			o.templates = o.rule.Templates
 		}
@@ -120,6 +132,7 @@ func (c *Classifier) Classify(ctx context.Context, image []byte) ([]Prediction, 
 
 // Classify scores one encoded image file against labels, best first. Probabilities are a softmax over the labels alone:
 // with labels of which none fits they still add up to 1, so give a minimum similarity if "none of these" is an answer.
+// With WithRule, nil labels are the classes that the rule was fitted to.
 func (m *Model) Classify(ctx context.Context, image []byte, labels []string, opts ...ClassifyOption) ([]Prediction, error) {
 	classifier, err := m.NewClassifier(ctx, labels, opts...)
 	if err != nil {

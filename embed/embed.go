@@ -29,6 +29,8 @@ type Model struct {
 	checkpoints.Model
 	// Dir is where it was loaded from, "" for a model in training.
 	Dir string
+	// Backend is what it runs on, found or given.
+	Backend backend.Info
 
 	store   *gml.Store
 	images  *executor
@@ -36,6 +38,8 @@ type Model struct {
 	batch   int
 	workers int
 	mu      sync.Mutex // guards the executors and the store
+
+	fingerprint func() (string, error) // computed once; nil of a model in training
 }
 
 // Option changes how a model is opened.
@@ -88,7 +92,7 @@ func collect(opts []Option) options {
 // Load opens a model:
 //
 //   - a directory, or a safetensors file, of open_clip, of transformers, of OpenAI's names, or of tandem;
-//   - a run of tandem's, whose newest good checkpoint is taken;
+//   - a run of tandem's, of which the final model of a fine-tuning is taken, otherwise the newest good checkpoint;
 //   - hf://org/name or hf://org/name@revision, from the Hugging Face hub or its cache.
 //
 // What cannot be read as asked is an error that names the field or the tensors. Weights of any type become float32.
@@ -106,19 +110,24 @@ func Load(name string, opts ...Option) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	ran := backend.Info{}
 	if o.backend == nil {
 		o.open.Devices = max(o.open.Devices, o.devices)
 		b, err := backend.Open(o.ctx, o.open)
 		if err != nil {
 			return nil, err
 		}
-		o.backend = b.Backend
+		o.backend, ran = b.Backend, b.Info
 	}
 	loaded, err := New(m, store, append(slices.Clone(opts), WithBackend(o.backend))...)
 	if err != nil {
 		return nil, err
 	}
 	loaded.Dir = path
+	loaded.fingerprint = sync.OnceValues(loaded.hash)
+	if ran.Name != "" {
+		loaded.Backend = ran
+	}
 	return loaded, nil
 }
 
@@ -137,7 +146,7 @@ func New(m checkpoints.Model, store *gml.Store, opts ...Option) (*Model, error) 
 		return nil, fault.Userf("%d devices are wanted, the backend has %d", o.devices, o.backend.NumDevices())
 	}
 	m.Config.Text.Lengths = inferenceLengths(m.Config.Text)
-	e := &Model{Model: m, store: store, batch: (o.batch + o.devices - 1) / o.devices * o.devices, workers: o.workers}
+	e := &Model{Model: m, Backend: backend.Info{Name: o.backend.Name()}, store: store, batch: (o.batch + o.devices - 1) / o.devices * o.devices, workers: o.workers}
 	var err error
 	e.images, err = newExecutor(o, store, "encode images", func(scope *gml.Scope, images *graph.Node) *graph.Node {
 		return model.L2Normalise(m.Config.EncodeImages(scope, images, model.Run{}))

@@ -67,6 +67,27 @@ func TestWithRule(t *testing.T) {
 	}
 }
 
+// TestRuleBringsLabels: without labels the rule's classes are asked for; without either there is nothing to ask.
+func TestRuleBringsLabels(t *testing.T) {
+	m := mustLoad(t, "testdata/hf")
+	rule := zeroshot.Rule{Score: zeroshot.ByMargin, Threshold: -1, Scale: 10, Classes: []zeroshot.Class{{Name: "cat", Words: []string{"kitten"}}, {Name: "dog"}}}
+	given, err := m.Classify(t.Context(), picture(t), []string{"cat", "dog"}, writeRule(t, rule))
+	if err != nil {
+		t.Fatal(err)
+	}
+	brought, err := m.Classify(t.Context(), picture(t), nil, writeRule(t, rule))
+	if err != nil || !slices.Equal(brought, given) {
+		t.Errorf("the rule's own labels: %+v (%v), want %+v", brought, err, given)
+	}
+	rule.Classes = nil
+	if _, err := m.Classify(t.Context(), picture(t), nil, writeRule(t, rule)); !fault.IsUser(err) {
+		t.Errorf("a rule without classes and no labels: %v", err)
+	}
+	if _, err := m.Classify(t.Context(), picture(t), []string{}, writeRule(t, rule)); !fault.IsUser(err) {
+		t.Errorf("an empty list: %v", err)
+	}
+}
+
 // TestRuleAndOtherOptions: templates of the caller win; a minimum similarity holds beside the rule; words of the rule's
 // classes are asked for.
 func TestRuleAndOtherOptions(t *testing.T) {
@@ -91,6 +112,30 @@ func TestRuleAndOtherOptions(t *testing.T) {
 	answers, err := m.Classify(t.Context(), picture(t), []string{"cat", "dog"}, with, WithMinSimilarity(0.999))
 	if err != nil || answers[0].Known {
 		t.Errorf("known below the minimum similarity: %+v (%v)", answers, err)
+	}
+}
+
+// TestRuleOfAnotherModel: a rule that names another model is refused; one that names this one, with or without the backend
+// that an evaluation puts behind it, and one that names none are obeyed.
+func TestRuleOfAnotherModel(t *testing.T) {
+	m := mustLoad(t, "testdata/hf")
+	own, err := m.Fingerprint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := mustLoad(t, "testdata/open_clip").Fingerprint()
+	if err != nil || other == own || len(own) != 64 {
+		t.Fatalf("fingerprints %q and %q, %v", own, other, err)
+	}
+	for model, want := range map[string]string{
+		"": "", own: "", own + " xla:cpu (PJRT API 0.1, plugin 12)": "", own + "0": "was fitted to another model", own[:20]: "was fitted to another model",
+		other: "rule.json was fitted to another model (" + other[:12] + ", this is " + own[:12] + "): evaluate this one to get its rule",
+	} {
+		option := writeRule(t, zeroshot.Rule{Score: zeroshot.ByMargin, Scale: 10, Model: model})
+		_, err := m.Classify(t.Context(), picture(t), []string{"cat", "dog"}, option)
+		if (err == nil) != (want == "") || err != nil && (!fault.IsUser(err) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("a rule of %q: error %v, want %q", model, err, want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"tandem/eval/bias"
+	"tandem/eval/record"
 )
 
 // AssociationResult is an association test between two sets of images and two sets of words.
@@ -17,6 +18,7 @@ type AssociationResult struct {
 	Images  [2]int            `json:"images"`
 	Metrics map[string]Metric `json:"metrics"`
 	Skipped map[string]int    `json:"skipped"`
+	Records []record.Record   `json:"-"`
 }
 
 // EffectSize is the metric of an association.
@@ -32,18 +34,20 @@ func (s *Session) association(ctx context.Context, task Task, set Dataset, in *I
 	}
 	var images [2][][]float32
 	for i, subset := range []Subset{a.X, a.Y} {
-		e, err := s.other(ctx, task, filter(set, task.subset()), subset)
+		e, err := s.other(ctx, task, filter(set, task.subset()), subset, fmt.Sprintf("images %d", i), in)
 		if err != nil {
 			return nil, err
 		}
-		in.Others[fmt.Sprintf("images %d", i)] = e.Data
 		in.Examples += len(e.Examples)
 		for k, row := range e.Rows {
+			rec := record.Record{Set: []string{"x", "y"}[i], ID: e.Examples[k].ID, Metadata: e.Examples[k].Labels, Known: true}
 			if row == nil {
-				r.Skipped["image: "+e.Reasons[k]]++
-				continue
+				rec.Skipped = "image: " + e.Reasons[k]
+				r.Skipped[rec.Skipped]++
+			} else {
+				images[i] = append(images[i], row)
 			}
-			images[i] = append(images[i], row)
+			r.Records = append(r.Records, rec)
 		}
 		r.Images[i] = len(images[i])
 	}
@@ -63,6 +67,12 @@ func (s *Session) association(ctx context.Context, task Task, set Dataset, in *I
 	var err error
 	if r.Association, err = bias.Associate(images[0], images[1], words[0], words[1], s.o.Seed); err != nil {
 		return nil, err
+	}
+	scores := r.Scores
+	for i := range r.Records {
+		if r.Records[i].Skipped == "" {
+			r.Records[i].Score, scores = scores[0], scores[1:]
+		}
 	}
 	r.Metrics = map[string]Metric{EffectSize: r.Effect}
 	return r, nil

@@ -7,12 +7,14 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"tandem/eval/bias"
 	"tandem/eval/doubt"
 	"tandem/eval/metrics"
 	"tandem/eval/record"
+	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
 
@@ -24,6 +26,9 @@ type ClassificationResult struct {
 	// Confusion[i][j] counts examples of class i that were taken for class j; left out where there are too many classes.
 	Confusion [][]int        `json:"confusion,omitempty"`
 	Skipped   map[string]int `json:"skipped"`
+	// What was left out of the task's validation examples and of its unknown images.
+	SkippedValidation map[string]int `json:"skipped_validation,omitempty"`
+	SkippedUnknown    map[string]int `json:"skipped_unknown,omitempty"`
 
 	Doubt *doubt.Result `json:"doubt,omitempty"`
 	// DoubtNote says what doubt was fitted on, or why it was not measured.
@@ -33,6 +38,8 @@ type ClassificationResult struct {
 
 	Samples []Sample        `json:"-"` // for the report
 	Records []record.Record `json:"-"`
+
+	unknownNote string // why there are no unknown images to measure on, although the task names some
 }
 
 // ClassResult is one class's share.
@@ -142,7 +149,7 @@ func scoreUnknown(c *zeroshot.Classifier, task Task, e *Embedded) *answers {
 		label, reason := example.Labels[task.Label], ""
 		switch {
 		case slices.ContainsFunc(c.Classes, func(class Class) bool { return class.Name == label }):
-			reason = "label is a class"
+			reason = labelIsClass
 		case e.Rows[i] == nil:
 			reason = "image: " + e.Reasons[i]
 		}
@@ -375,54 +382,116 @@ func (s *Session) doubts(ctx context.Context, task Task, set Dataset, c *zerosho
 	if !s.o.Doubt && task.Doubt == nil {
 		return nil
 	}
-	validation, test := a.halves()
+	fit, measure := a.halves()
+	own := a // the examples to fit on are among these
 	r.DoubtNote = "fitted on half of the examples, chosen by a hash of their identifiers, and measured on the other half"
 	if task.Validation != nil {
-		e, err := s.other(ctx, task, set, *task.Validation)
+		e, err := s.other(ctx, task, set, *task.Validation, "validation", in)
 		if err != nil {
 			return fmt.Errorf("validation: %w", err)
 		}
-		v := score(c, task, e)
-		in.Others["validation"] = e.Data
-		validation, test = v.Answers, a.Answers
-		for i := range v.records {
-			v.records[i].Set = "validation"
+		own = score(c, task, e)
+		r.SkippedValidation = own.skipped
+		fit, measure = own.all(), a.all()
+		for i := range own.records {
+			own.records[i].Set = "validation"
 		}
-		r.Records = append(r.Records, v.records...)
+		defer func() { r.Records = append(r.Records, own.records...) }()
 		r.DoubtNote = "fitted on the task's validation examples and measured on its own"
 	}
-	unknown := newAnswers(c, task)
-	if task.Unknown != nil {
-		e, err := s.other(ctx, task, set, *task.Unknown)
-		if err != nil {
-			return fmt.Errorf("unknown: %w", err)
-		}
-		unknown = scoreUnknown(c, task, e)
-		in.Others["unknown"] = e.Data
+	unknown, err := s.unknown(ctx, task, set, c, r, in)
+	if err != nil {
+		return fmt.Errorf("unknown: %w", err)
 	}
-	if validation.Len() < minDoubt || test.Len() < minDoubt {
-		r.DoubtNote = fmt.Sprintf("not measured: %d examples to fit on and %d to measure on; both need %d", validation.Len(), test.Len(), minDoubt)
+	defer func() { r.Records = append(r.Records, unknown.records...) }()
+	if len(fit) < minDoubt || len(measure) < minDoubt {
+		r.DoubtNote = fmt.Sprintf("not measured: %d examples to fit on and %d to measure on; both need %d", len(fit), len(measure), minDoubt)
 		return nil
 	}
 	config := doubt.Config{}
 	if task.Doubt != nil {
 		config = *task.Doubt
 	}
-	var err error
-	if r.Doubt, err = doubt.Evaluate(config, validation, test, unknown.Answers, c.Scale, s.o.Seed); err != nil {
+	if r.Doubt, err = doubt.Evaluate(config, own.Pick(fit), a.Pick(measure), unknown.Answers, c.Scale, s.o.Seed); err != nil {
 		return err
 	}
 	rule := &r.Doubt.Chosen
 	rule.Task, rule.Model, rule.Classes, rule.Templates = task.Name, s.o.Model, c.Classes, task.Templates
-	a.refuse(rule)
-	unknown.refuse(rule)
-	r.Records = append(r.Records, unknown.records...)
+	for _, side := range []*answers{a, own, unknown} {
+		side.refuse(rule)
+	}
+	choosing, measuring := doubt.Divide(config, unknown.Answers)
+	own.mark(fit, record.Fitted)
+	a.mark(measure, record.Measured)
+	unknown.mark(choosing, record.Fitted)
+	unknown.mark(measuring, record.Measured)
 	return nil
 }
 
+// unknown scores the task's images of none of the classes, where it names some. A threshold that is chosen by them needs
+// them; otherwise the result notes why there are none.
+func (s *Session) unknown(ctx context.Context, task Task, set Dataset, c *zeroshot.Classifier, r *ClassificationResult, in *Inputs) (*answers, error) {
+	if task.Unknown == nil {
+		return newAnswers(c, task), nil
+	}
+	e, err := s.other(ctx, task, set, *task.Unknown, "unknown", in)
+	if err != nil {
+		return nil, err
+	}
+	a := scoreUnknown(c, task, e)
+	r.SkippedUnknown = a.skipped
+	if a.Len() > 0 {
+		return a, nil
+	}
+	r.unknownNote = noUnknown(e, a.skipped, r.Classes)
+	if task.Doubt != nil && task.Doubt.FalseAccept > 0 {
+		return nil, fault.Userf("%s", r.unknownNote)
+	}
+	return a, nil
+}
+
+// labelIsClass is why an image is not of none of the classes.
+const labelIsClass = "label is a class"
+
+// noUnknown says why none of the images can stand for what is unknown.
+func noUnknown(e *Embedded, skipped map[string]int, classes []string) string {
+	n := len(e.Examples)
+	switch {
+	case n == 0:
+		return "no example is chosen: check the split and what where, only and except ask for"
+	case skipped[labelIsClass] == n:
+		return fmt.Sprintf("%d of %d images have a label that is a class (%s): name others, or leave classes out of the task's own examples with except", n, n, someOf(classes))
+	}
+	return fmt.Sprintf("none of %s can be used: %s", plural(n, "image"), SkippedWords(skipped))
+}
+
+// someOf lists the first few of many names.
+func someOf(names []string) string {
+	const shown = 8
+	if len(names) <= shown {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
+}
+
+// all are the places of all answers.
+func (a *answers) all() []int {
+	list := make([]int, a.Len())
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+// mark writes into the records what doubt did with the answers.
+func (a *answers) mark(answers []int, part string) {
+	for _, i := range answers {
+		a.records[a.at[i]].Part = part
+	}
+}
+
 // halves divides the examples by a hash of their cluster or identifier.
-func (a *answers) halves() (validation, test doubt.Answers) {
-	var first, second []int
+func (a *answers) halves() (first, second []int) {
 	for i, e := range a.examples {
 		key := e.Labels[a.task.Cluster]
 		if key == "" {
@@ -436,14 +505,25 @@ func (a *answers) halves() (validation, test doubt.Answers) {
 			second = append(second, i)
 		}
 	}
-	return a.Pick(first), a.Pick(second)
+	return first, second
 }
 
 // refuse writes the rule's answers into the records.
 func (a *answers) refuse(rule *zeroshot.Rule) {
-	for i, sims := range a.Similarities {
-		a.records[a.at[i]].Known = rule.Known(sims)
-	}
+	eachParallel(a.Len(), func(i int) {
+		r, sims := &a.records[a.at[i]], a.Similarities[i]
+		p := zeroshot.Softmax(sims, rule.Scale)
+		r.Known, r.Confidence = rule.Known(sims), zeroshot.Confidence(rule.Score, sims, rule.Scale)
+		r.FittedProbability = slices.Max(p)
+		var set []int
+		if rule.Conformal != nil {
+			set = rule.Conformal.Set(p)
+			r.SetSize = int64(len(set))
+		}
+		if truth := a.Truth[i]; truth >= 0 {
+			r.FittedLabelProbability, r.SetHolds = p[truth], slices.Contains(set, truth)
+		}
+	})
 }
 
 // Numbers of samples that a report shows, of each kind and of one class.

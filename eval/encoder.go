@@ -9,6 +9,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"tandem/internal/zeroshot"
 )
@@ -42,11 +43,12 @@ type Example struct {
 
 // Dataset is a set to evaluate on. Examples come in a fixed order and can be read again.
 //
-// A Dataset may also have any of these methods, each of which saves work:
+// A Dataset may also have any of these methods, which save work or tell a report more:
 //
 //	Fingerprint() string                                          // changes with the content: embeddings may be cached
 //	WithoutImages(ctx context.Context) iter.Seq2[Example, error]  // Examples, less Image
 //	ImageAt(ctx context.Context, row int64) ([]byte, error)       // one image by Example.Row
+//	LeftOut() map[string]int64                                    // what was left out when it was made, by reason
 type Dataset interface {
 	Examples(ctx context.Context) iter.Seq2[Example, error]
 }
@@ -85,4 +87,18 @@ func checkRows(got, want int, what string) error {
 // sortedKeys lists a map's keys in order.
 func sortedKeys[V any](m map[string]V) []string {
 	return slices.Sorted(maps.Keys(m))
+}
+
+// columnNames lists the metadata columns that any example has, for messages.
+func columnNames(examples []Example) string {
+	names := map[string]bool{}
+	for _, e := range examples {
+		for name := range e.Labels {
+			names[name] = true
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(sortedKeys(names), ", ")
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
 
@@ -211,6 +212,22 @@ func TestRetrieval(t *testing.T) {
 	}
 	if r.Retrieval.Skipped["no caption"] != 1 {
 		t.Errorf("skipped %v", r.Retrieval.Skipped)
+	}
+}
+
+// TestRetrievalWithoutMatchValue: an image whose column is empty belongs to nothing; a column that is nowhere is a mistake.
+func TestRetrievalWithoutMatchValue(t *testing.T) {
+	set := fakeSet{example("a", 0, "red", "a red one"), example("b", 1, "green", "green"), example("c", 2, "", "blue"), example("d", 0, "", "a green lie")}
+	r, err := Run(context.Background(), fakeEncoder{scale: 10}, Task{Name: "t", Kind: Retrieval, Data: "d", Match: "colour"}, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Retrieval.Images != 2 || r.Retrieval.Texts != 2 || r.Retrieval.Skipped["no match value"] != 2 {
+		t.Errorf("%d images, %d texts, skipped %v: two of four have no value", r.Retrieval.Images, r.Retrieval.Texts, r.Retrieval.Skipped)
+	}
+	_, err = Run(context.Background(), fakeEncoder{scale: 10}, Task{Name: "t", Kind: Retrieval, Data: "d", Match: "clour"}, set)
+	if err == nil || !fault.IsUser(err) || !strings.Contains(err.Error(), `"clour"`) || !strings.Contains(err.Error(), "the columns are colour") {
+		t.Errorf("a column that is nowhere: error %v", err)
 	}
 }
 

@@ -87,6 +87,9 @@ func (f filtered) Fingerprint() string {
 	return ""
 }
 
+// LeftOut is the wrapped set's.
+func (f filtered) LeftOut() map[string]int64 { return leftOut(f.Dataset) }
+
 // ClassWords are the wrapped set's.
 func (f filtered) ClassWords(column string) map[string]string { return classWords(f.Dataset, column) }
 

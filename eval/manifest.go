@@ -12,11 +12,16 @@ import (
 // Inputs identify what a result was measured on: another template, another order of classes or a part of the data
 // changes the hash.
 type Inputs struct {
-	Hash string `json:"hash"` // of everything below
+	Hash string `json:"hash"` // of everything below but what was left out
 	// Data is a hash of the examples, Others those of validation and out-of-set images.
 	Data     string            `json:"data"`
 	Others   map[string]string `json:"others,omitempty"`
 	Examples int               `json:"examples"` // skipped ones included
+	// LeftOut counts what the data lost, over all splits, when they were made into shards: pictures that do not decode,
+	// duplicates. OthersLeftOut is of validation and unknown sets from other data. Both say where the data come from, not
+	// what was measured: the hash leaves them out.
+	LeftOut       map[string]int64            `json:"left_out,omitempty"`
+	OthersLeftOut map[string]map[string]int64 `json:"others_left_out,omitempty"`
 	// Classes and Templates are hashes of both in order; Config of the rest of the task.
 	Classes   string `json:"classes,omitempty"`
 	Templates string `json:"templates,omitempty"`
@@ -34,8 +39,9 @@ func inputsOf(t Task) Inputs {
 
 // seal completes the hash.
 func (in *Inputs) seal() {
-	in.Hash = ""
-	content, _ := json.Marshal(in)
+	measured := *in
+	measured.Hash, measured.LeftOut, measured.OthersLeftOut = "", nil, nil
+	content, _ := json.Marshal(measured)
 	in.Hash = hashOf(string(content))
 }
 
@@ -118,11 +124,12 @@ func configDifference(a, b Task) string {
 type Manifest struct {
 	Checkpoint string `json:"checkpoint"` // where it was
 	// Model is a hash over weights, configuration, preprocessing and tokenizer.
-	Model    string            `json:"model"`
-	Backend  string            `json:"backend,omitempty"`
-	Devices  int               `json:"devices,omitempty"` // that batches were split over
-	Seed     uint64            `json:"seed"`
-	Doubt    bool              `json:"doubt"`
+	Model   string `json:"model"`
+	Backend string `json:"backend,omitempty"` // the one that ran, never "auto"
+	Devices int    `json:"devices,omitempty"` // that batches were split over
+	Seed    uint64 `json:"seed"`
+	Doubt   bool   `json:"doubt"`
+	// Versions of Go, of the modules that can change a number, and, under the backend's name, of XLA's plugin.
 	Versions map[string]string `json:"versions,omitempty"`
 }
 

@@ -40,6 +40,11 @@ func labelsOf(task Task, e Example) []string {
 		}
 		return []string{value}
 	}
+	return SplitLabels(value)
+}
+
+// SplitLabels lists the classes of one image of several labels: they are separated by a vertical bar.
+func SplitLabels(value string) []string {
 	var list []string
 	for _, name := range strings.Split(value, labelSeparator) {
 		if name = strings.TrimSpace(name); name != "" {
@@ -57,7 +62,7 @@ func (s *Session) multiLabel(ctx context.Context, task Task, set Dataset, in *In
 		return nil, err
 	}
 	in.seal()
-	r := &MultiLabelResult{Skipped: e.Skipped()}
+	r := &MultiLabelResult{Skipped: map[string]int{}}
 	index := map[string]int{}
 	for i, class := range c.Classes {
 		index[class.Name] = i
@@ -68,10 +73,15 @@ func (s *Session) multiLabel(ctx context.Context, task Task, set Dataset, in *In
 	var kept []Example
 	sims := make([]float32, len(c.Classes))
 	for i, example := range e.Examples {
-		if _, ok := example.Labels[task.Label]; !ok || e.Rows[i] == nil {
-			if e.Rows[i] != nil {
-				r.Skipped["no label"]++
-			}
+		reason := ""
+		if _, ok := example.Labels[task.Label]; e.Rows[i] == nil {
+			reason = "image: " + e.Reasons[i]
+		} else if !ok {
+			reason = "no label"
+		}
+		if reason != "" {
+			r.Skipped[reason]++
+			r.Records = append(r.Records, record.Record{Set: "test", ID: example.ID, Skipped: reason, Metadata: example.Labels, Known: true})
 			continue
 		}
 		is := make([]bool, len(c.Classes))
@@ -92,12 +102,15 @@ func (s *Session) multiLabel(ctx context.Context, task Task, set Dataset, in *In
 	return r, nil
 }
 
+// multiLabelRecord holds the similarities of all classes: average precision needs them.
 func multiLabelRecord(task Task, example Example, c *zeroshot.Classifier, sims []float32) record.Record {
 	r := record.Record{Set: "test", ID: example.ID, Label: example.Labels[task.Label], Known: true, Metadata: example.Labels, Cluster: example.Labels[task.Cluster]}
 	p := zeroshot.Softmax(sims, c.Scale)
-	for _, class := range top(sims, topAnswers) {
-		r.TopClasses = append(r.TopClasses, c.Classes[class].Name)
-		r.TopProbabilities, r.TopSimilarities = append(r.TopProbabilities, p[class]), append(r.TopSimilarities, float64(sims[class]))
+	for place, class := range metrics.Descending(sims) {
+		r.TopClasses, r.TopSimilarities = append(r.TopClasses, c.Classes[class].Name), append(r.TopSimilarities, float64(sims[class]))
+		if place < topAnswers {
+			r.TopProbabilities = append(r.TopProbabilities, p[class])
+		}
 	}
 	r.Prediction, r.Probability, r.Similarity = r.TopClasses[0], r.TopProbabilities[0], r.TopSimilarities[0]
 	return r

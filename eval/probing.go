@@ -24,6 +24,8 @@ type ProbeData struct {
 	Untrained int
 	// What was left out of both sets, by reason.
 	SkippedTrain, SkippedTest map[string]int
+	// LeftOut says what the data lost when they were read; "" where nothing.
+	LeftOut string
 }
 
 // Labelled encodes a classification task's own examples and a training subset (of the task's data unless it says
@@ -48,7 +50,11 @@ func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training
 	if err != nil {
 		return ProbeData{}, err
 	}
-	classes, err := classesOf(task, &Embedded{Examples: slices.Concat(other.Examples, own.Examples)}, classWords(set, task.Label))
+	both := &Embedded{Examples: slices.Concat(other.Examples, own.Examples)}
+	if err := checkLabel(task, both.Examples); err != nil {
+		return ProbeData{}, err
+	}
+	classes, err := classesOf(task, both, classWords(set, task.Label))
 	if err != nil {
 		return ProbeData{}, err
 	}
@@ -57,6 +63,9 @@ func (s *Session) Labelled(ctx context.Context, task Task, set Dataset, training
 		return ProbeData{}, err
 	}
 	d := ProbeData{Classifier: c, SkippedTrain: map[string]int{}, SkippedTest: map[string]int{}}
+	if lost := leftOut(set); len(lost) > 0 {
+		d.LeftOut = IngestWords(lost, task.Data)
+	}
 	var measured map[string]bool // of the examples that both have
 	if training.Data == task.Data && training.Split == task.Split || sameSet(set, from) {
 		measured = held(task, own, other, share)

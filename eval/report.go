@@ -45,7 +45,7 @@ func ReadReport(path string) (*Report, error) {
 	}
 	var r Report
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fault.Userf("%s is not a report: %w", path, err)
+		return nil, fault.Userf("%s is not a report: %w", path, fault.JSON(err))
 	}
 	if len(r.Results) == 0 {
 		return nil, fault.Userf("%s holds no results", path)
@@ -85,6 +85,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 		return err
 	}
 	for _, result := range r.Results {
+		for _, line := range result.LeftOut() {
+			if _, err := fmt.Fprintf(w, "%s: left out: %s\n", result.Task.Name, line); err != nil {
+				return err
+			}
+		}
 		for _, warning := range result.Warnings {
 			if _, err := fmt.Fprintf(w, "%s: %s\n", result.Task.Name, warning); err != nil {
 				return err
@@ -192,9 +197,6 @@ func (r Result) doubtMetrics() []NamedMetric {
 	sets := d.Conformal[0]
 	return append(list, NamedMetric{"conformal_coverage", fmt.Sprintf("sets hold the truth (%s, α %g)", sets.Method, sets.Alpha), false, sets.Coverage})
 }
-
-// SkippedLine says what was left out, "" if nothing.
-func (r Result) SkippedLine() string { return SkippedWords(r.skipped()) }
 
 // SkippedWords lists counts by reason, in the reasons' order; "" of none.
 func SkippedWords[N int | int64](skipped map[string]N) string {

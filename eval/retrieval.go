@@ -1,12 +1,14 @@
 package eval
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
 	"tandem/eval/metrics"
 	"tandem/eval/record"
 	"tandem/eval/retrieve"
+	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
 
@@ -44,8 +46,11 @@ const (
 	TextToImage = "text_to_image"
 )
 
+// MedianRank ends the names of the metrics of which less is better.
+const MedianRank = "_median_rank"
+
 // retrievalMetrics are the metrics of a direction.
-var retrievalMetrics = []string{"_R@1", "_R@5", "_R@10", "_mAP@10", "_median_rank"}
+var retrievalMetrics = []string{"_R@1", "_R@5", "_R@10", "_mAP@10", MedianRank}
 
 // retrieve searches both ways over a captioned set. Images and texts belong together if they share a key: the value of
 // the metadata column match, or, where match is empty, the example itself. A text that several examples carry is one
@@ -64,15 +69,24 @@ func (s *Session) retrieve(ctx context.Context, task Task, set Dataset, in *Inpu
 	in.saw(e)
 	in.seal()
 	pool := retrievalPool{textIndex: map[string]int{}, keyIndex: map[string]int{}}
-	result := &RetrievalResult{Skipped: e.Skipped(), Metrics: map[string]Metric{}}
+	result := &RetrievalResult{Skipped: map[string]int{}, Metrics: map[string]Metric{}}
 	for i, example := range e.Examples {
+		reason := ""
 		switch {
 		case e.Rows[i] == nil:
+			reason = "image: " + e.Reasons[i]
 		case len(example.Captions) == 0:
-			result.Skipped["no caption"]++
+			reason = "no caption"
+		case task.Match != "" && example.Labels[task.Match] == "":
+			reason = "no match value"
 		default:
 			pool.add(example, e.Rows[i], task.Match)
+			continue
 		}
+		result.leaveOut(ImageToText, example, reason)
+	}
+	if n := result.Skipped["no match value"]; n > 0 && len(pool.images) == 0 {
+		return nil, fault.Userf("match: no example has a value in column %q, which says what belongs together; the columns are %s", task.Match, columnNames(e.Examples))
 	}
 	rows, err := s.enc.EncodeTexts(ctx, pool.texts)
 	if err != nil {
@@ -89,12 +103,18 @@ func (s *Session) retrieve(ctx context.Context, task Task, set Dataset, in *Inpu
 	imageClusters, textClusters := pool.clusters(task.Cluster)
 	result.add(ImageToText, toText, imageClusters, s.o.Seed)
 	result.add(TextToImage, toImage, textClusters, s.o.Seed)
-	result.Records = pool.records(toText, toImage)
+	result.Records = append(result.Records, pool.records(task, toText, toImage)...)
 	result.Samples = pool.sample(rows, toImage)
 	if s.o.Pictures {
 		err = illustrateFound(ctx, set, result.Samples)
 	}
 	return result, err
+}
+
+// leaveOut counts and records an example that was not scored.
+func (r *RetrievalResult) leaveOut(set string, example Example, reason string) {
+	r.Skipped[reason]++
+	r.Records = append(r.Records, record.Record{Set: set, ID: example.ID, Skipped: reason, Metadata: example.Labels, Known: true})
 }
 
 // add fills in the metrics of one direction.
@@ -106,7 +126,7 @@ func (r *RetrievalResult) add(direction string, ranks *retrieve.Ranks, clusters 
 		r.Metrics[direction+retrievalMetrics[i]] = m
 	}
 	r.Metrics[direction+"_mAP@10"] = metrics.Rate(ranks.AveragePrecisionAt(10), clusters, seed)
-	r.Metrics[direction+"_median_rank"] = retrieve.MedianRank(ranks.FirstRanks(), clusters, seed)
+	r.Metrics[direction+MedianRank] = retrieve.MedianRank(ranks.FirstRanks(), clusters, seed)
 }
 
 // retrievalPool holds the candidates of both sides.
@@ -180,10 +200,12 @@ func (p *retrievalPool) clusters(column string) (images, texts []int) {
 	return images, texts
 }
 
-func (p *retrievalPool) records(toText, toImage *retrieve.Ranks) []record.Record {
+// records of both directions. Their clusters are those of the intervals: the task's column, or else the image.
+func (p *retrievalPool) records(task Task, toText, toImage *retrieve.Ranks) []record.Record {
+	cluster := func(e Example) string { return cmp.Or(e.Labels[task.Cluster], e.ID) }
 	var out []record.Record
 	add := func(ranks *retrieve.Ranks, fill func(q int) record.Record) {
-		hits, precisions := ranks.RecallAt(1), ranks.AveragePrecisionAt(0)
+		hits, precisions := ranks.RecallAt(1), ranks.AveragePrecisionAt(10)
 		for q := range ranks.Queries() {
 			r := fill(q)
 			r.Known, r.Correct, r.Score, r.AveragePrecision = true, hits[q] == 1, hits[q], precisions[q]
@@ -195,10 +217,10 @@ func (p *retrievalPool) records(toText, toImage *retrieve.Ranks) []record.Record
 	}
 	add(toText, func(q int) record.Record {
 		e := p.examples[q]
-		return record.Record{Set: ImageToText, ID: e.ID, Metadata: e.Labels, Cluster: e.ID}
+		return record.Record{Set: ImageToText, ID: e.ID, Metadata: e.Labels, Cluster: cluster(e)}
 	})
 	add(toImage, func(q int) record.Record {
-		return record.Record{Set: TextToImage, ID: p.texts[q], Cluster: p.examples[p.textFrom[q]].ID}
+		return record.Record{Set: TextToImage, ID: p.texts[q], Cluster: cluster(p.examples[p.textFrom[q]])}
 	})
 	return out
 }

@@ -65,7 +65,7 @@ func (s *Session) selection(ctx context.Context, task Task, set Dataset, in *Inp
 }
 
 func (s *Session) choose(ctx context.Context, task Task, set Dataset, e *Embedded) (*SelectionResult, error) {
-	r := &SelectionResult{Skipped: e.Skipped()}
+	r := &SelectionResult{Skipped: map[string]int{}}
 	var kept []int
 	var texts []string
 	var starts []int
@@ -78,10 +78,11 @@ func (s *Session) choose(ctx context.Context, task Task, set Dataset, e *Embedde
 		}
 		switch {
 		case e.Rows[i] == nil:
+			r.leaveOut(example, "image: "+e.Reasons[i])
 		case len(example.Captions) == 0:
-			r.Skipped["no caption"]++
+			r.leaveOut(example, "no caption")
 		case len(wrong) == 0:
-			r.Skipped["no wrong caption"]++
+			r.leaveOut(example, "no wrong caption")
 		default:
 			kept, starts = append(kept, i), append(starts, len(texts))
 			texts = append(append(texts, example.Captions[0]), wrong...)
@@ -122,6 +123,12 @@ func (s *Session) choose(ctx context.Context, task Task, set Dataset, e *Embedde
 		wanted[r.Samples[i].ID], where[r.Samples[i].ID] = &r.Samples[i].Image, r.Samples[i].row
 	}
 	return r, fetchImages(ctx, set, wanted, where)
+}
+
+// leaveOut counts and records an example that was not scored.
+func (r *SelectionResult) leaveOut(e Example, reason string) {
+	r.Skipped[reason]++
+	r.Records = append(r.Records, record.Record{Set: "test", ID: e.ID, Skipped: reason, Metadata: e.Labels, Known: true})
 }
 
 func (s SelectionSample) record(e Example, task Task) record.Record {
@@ -166,15 +173,17 @@ func (s *Session) encodeDistinct(ctx context.Context, texts []string) ([][]float
 // pairs scores examples two by two: text score, each image finds its caption; image score, each caption its image; group
 // score, both. A pair is in the cluster of its first example.
 func (s *Session) pairs(ctx context.Context, task Task, e *Embedded) (*SelectionResult, error) {
-	r := &SelectionResult{Skipped: e.Skipped()}
+	r := &SelectionResult{Skipped: map[string]int{}}
 	index := map[string]int{}
 	var sets [][]int
 	for i, example := range e.Examples {
 		key := example.Labels[task.Pairs]
 		if e.Rows[i] == nil || key == "" || len(example.Captions) == 0 {
-			if e.Rows[i] != nil {
-				r.Skipped["no pair or caption"]++
+			reason := "no pair or caption"
+			if e.Rows[i] == nil {
+				reason = "image: " + e.Reasons[i]
 			}
+			r.leaveOut(example, reason)
 			continue
 		}
 		n, ok := index[key]
@@ -201,13 +210,15 @@ func (s *Session) pairs(ctx context.Context, task Task, e *Embedded) (*Selection
 	var first []Example // of each pair
 	for _, set := range sets {
 		if len(set) != 2 {
-			r.Skipped[fmt.Sprintf("%d examples of a pair", len(set))] += len(set)
+			for _, i := range set {
+				r.leaveOut(e.Examples[i], fmt.Sprintf("%d examples of a pair", len(set)))
+			}
 			continue
 		}
 		first = append(first, e.Examples[set[0]])
 		text, image := scorePair(e.Rows[set[0]], e.Rows[set[1]], rows[set[0]], rows[set[1]])
 		rec := record.Record{Set: "test", ID: e.Examples[set[0]].ID, Label: texts[set[0]], Known: true, Correct: text && image,
-			Metadata: e.Examples[set[0]].Labels, Cluster: e.Examples[set[0]].Labels[task.Cluster]}
+			TextCorrect: text, ImageCorrect: image, Metadata: e.Examples[set[0]].Labels, Cluster: e.Examples[set[0]].Labels[task.Cluster]}
 		for name, hit := range map[string]bool{TextScore: text, ImageScore: image, GroupScore: text && image} {
 			score := 0.0
 			if hit {

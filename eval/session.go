@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,6 +70,7 @@ func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, erro
 	if err != nil {
 		return Result{}, fault.User(err)
 	}
+	result.Inputs.LeftOut = leftOut(set)
 	switch task.Kind {
 	case Retrieval:
 		result.Retrieval, err = s.retrieve(ctx, task, set, &result.Inputs)
@@ -114,19 +116,34 @@ func (s *Session) embed(ctx context.Context, set Dataset) (*Embedded, error) {
 
 // checkCluster refuses a column that no example has: nobody wants clusters of one.
 func checkCluster(task Task, examples []Example) error {
-	columns := map[string]bool{}
-	for _, e := range examples {
-		if task.Cluster == "" || e.Labels[task.Cluster] != "" {
-			return nil
-		}
-		for column := range e.Labels {
-			columns[column] = true
-		}
-	}
-	if len(examples) == 0 {
+	columns, missing := without(examples, func(e Example) bool { return task.Cluster == "" || e.Labels[task.Cluster] != "" })
+	if !missing {
 		return nil
 	}
-	return fault.Userf("cluster: no example has a value in column %q: the columns are %s", task.Cluster, cmp.Or(strings.Join(sortedKeys(columns), ", "), "none"))
+	return fault.Userf("cluster: no example has a value in column %q: the columns are %s", task.Cluster, columns)
+}
+
+// checkLabel refuses a label column that no example has.
+func checkLabel(task Task, examples []Example) error {
+	columns, missing := without(examples, func(e Example) bool { _, ok := e.Labels[task.Label]; return ok })
+	if !missing {
+		return nil
+	}
+	return fault.Userf("label: no column %q in split %q of %s; it has %s", task.Label, task.Split, task.Data, columns)
+}
+
+// without reports whether there are examples but none that has something, and lists the columns they have.
+func without(examples []Example, has func(Example) bool) (columns string, missing bool) {
+	seen := map[string]bool{}
+	for _, e := range examples {
+		if has(e) {
+			return "", false
+		}
+		for column := range e.Labels {
+			seen[column] = true
+		}
+	}
+	return cmp.Or(strings.Join(sortedKeys(seen), ", "), "none"), len(examples) > 0
 }
 
 // labelled encodes a task's examples and its classes, and notes both in what the result was measured on.
@@ -135,7 +152,7 @@ func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inpu
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkCluster(task, e.Examples); err != nil {
+	if err := errors.Join(checkLabel(task, e.Examples), checkCluster(task, e.Examples)); err != nil {
 		return nil, nil, err
 	}
 	classes, err := classesOf(task, e, classWords(set, task.Label))
@@ -148,14 +165,25 @@ func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inpu
 	return e, c, err
 }
 
-// other opens and encodes a subset that a task names beside its own examples.
-func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subset) (*Embedded, error) {
+// other opens and encodes a subset that a task names beside its own examples, and notes it as the named part.
+func (s *Session) other(ctx context.Context, task Task, own Dataset, subset Subset, part string, in *Inputs) (*Embedded, error) {
 	subset = task.within(subset)
 	set, err := s.open(ctx, task, own, subset)
 	if err != nil {
 		return nil, err
 	}
-	return s.embed(ctx, filter(set, subset))
+	e, err := s.embed(ctx, filter(set, subset))
+	if err != nil {
+		return nil, err
+	}
+	in.Others[part] = e.Data
+	if lost := leftOut(set); len(lost) > 0 && subset.Data != task.Data {
+		if in.OthersLeftOut == nil {
+			in.OthersLeftOut = map[string]map[string]int64{}
+		}
+		in.OthersLeftOut[part] = lost
+	}
+	return e, nil
 }
 
 // open finds the set that a subset is of: the task's own, or another.

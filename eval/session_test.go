@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -298,6 +299,7 @@ func TestBadTasks(t *testing.T) {
 		"score \"luck\"":      {Name: "t", Data: "d", Label: "c", Doubt: &doubt.Config{Score: "luck"}},
 		"a selection needs":   {Name: "t", Data: "d", Kind: Selection},
 		"association:":        {Name: "t", Data: "d", Kind: Association},
+		"metric \"acc9\"":     {Name: "t", Data: "d", Label: "c", Metric: "acc9"},
 		"positions 1 and 3":   {Name: "t", Data: "d", Label: "c", Classes: []Class{{Name: "green"}, {Name: "red"}, {Name: "green"}}},
 		"at position 2 has":   {Name: "t", Data: "d", Label: "c", Classes: []Class{{Name: "green"}, {}}},
 		"probe: generated":    {Name: "t", Data: "shapes", Label: "name", Probe: "count"},
@@ -306,7 +308,7 @@ func TestBadTasks(t *testing.T) {
 		"there is no probe":   {Name: "t", Data: "shapes", Kind: Selection, Wrong: []string{"lie"}, Count: 5},
 		"needs one of wrong":  {Name: "t", Data: "shapes", Kind: Selection, Wrong: []string{"lie"}, Probe: "count"},
 		"metric \"nosuch\"":   {Name: "t", Data: "d", Label: "c", Metric: "nosuch"},
-		"use text_score":      {Name: "t", Data: "d", Kind: Selection, Pairs: "p", Metric: "chosen"},
+		"own: text_score":     {Name: "t", Data: "d", Kind: Selection, Pairs: "p", Metric: "chosen"},
 		"match and attribute": {Name: "t", Data: "d", Label: "c", Counterfactual: &Counterfactual{Match: "x"}},
 	} {
 		if err := task.Validate(); err == nil || !strings.Contains(err.Error(), want) {
@@ -330,11 +332,11 @@ func TestMetricsOfKinds(t *testing.T) {
 		task.Name, task.Data = "t", "d"
 		r := runTask(t, task, set, Options{})
 		for _, m := range r.Ordered() {
-			if !slices.Contains(task.metrics(), m.Name) {
+			if !slices.Contains(task.MetricNames(), m.Name) {
 				t.Errorf("%s has %s, which a task cannot name", task.Kind, m.Name)
 			}
 		}
-		for _, name := range task.metrics() {
+		for _, name := range task.MetricNames() {
 			if _, ok := r.Metrics()[name]; !ok && name != Acc5 {
 				t.Errorf("a %s may name %s and has no such number", task.Kind, name)
 			}
@@ -343,5 +345,102 @@ func TestMetricsOfKinds(t *testing.T) {
 	task := Task{Name: "t", Data: "d", Label: "colour", Metric: Acc5}
 	if _, err := Run(context.Background(), fakeEncoder{10}, task, set); err == nil || !fault.IsUser(err) || !strings.Contains(err.Error(), "more than 5 classes") {
 		t.Errorf("top-5 of three classes: %v", err)
+	}
+}
+
+// bookedSet lost something when it was made.
+type bookedSet struct {
+	fakeSet
+	lost map[string]int64
+}
+
+func (s bookedSet) LeftOut() map[string]int64 { return s.lost }
+
+// TestLeftOut: what the sets lost when they were made and what was skipped of each part is said for each, in all reports;
+// what was measured is the same without it.
+func TestLeftOut(t *testing.T) {
+	task := colourTask()
+	task.Validation, task.Unknown = &Subset{Data: "other", Split: "val"}, &Subset{Split: "strange"}
+	validation, unknown := bigSet(20), bigSet(20)
+	validation[0].Labels["colour"], validation[1].Image = "", []byte("no picture")
+	for i := range unknown {
+		if i%4 > 0 {
+			unknown[i].Labels["colour"] = "violet"
+		}
+	}
+	run := func(lost map[string]int64) Result {
+		t.Helper()
+		open := func(_ context.Context, data, split string) (Dataset, error) {
+			return bookedSet{map[string]fakeSet{"val": validation, "strange": unknown}[split], map[string]int64{data + " image": 2}}, nil
+		}
+		s := NewSession(fakeEncoder{10}, Options{Open: open, Doubt: true})
+		r, err := s.Run(context.Background(), task, filter(bookedSet{bigSet(20), lost}, Subset{Where: map[string]string{"vendor": "x"}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	r := run(map[string]int64{"damaged image": 3})
+	want := []string{
+		"of the validation examples: 1 image: corrupt, 1 no label", "of the unknown images: 15 label is a class",
+		"3 damaged image when the data were read, over all splits (skipped.jsonl beside the shards lists them)",
+		"when the data of validation were read, over all splits: 2 other image",
+	}
+	if got := r.LeftOut(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("left out:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	report := Report{Results: []Result{r}}
+	for name, write := range map[string]func(io.Writer) error{"table": report.WriteTable, "markdown": report.WriteMarkdown, "html": report.WriteHTML} {
+		var b strings.Builder
+		if err := write(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range want {
+			if !strings.Contains(b.String(), line) {
+				t.Errorf("%s does not say %q", name, line)
+			}
+		}
+	}
+	whole := run(nil)
+	if whole.Inputs.Hash != r.Inputs.Hash || r.Inputs.LeftOut["damaged image"] != 3 || len(whole.Inputs.LeftOut) > 0 {
+		t.Errorf("inputs %+v and %+v", r.Inputs, whole.Inputs)
+	}
+}
+
+// TestNoUnknown: a task whose unknown images are all of its classes, or none, is told so; a rule that is chosen by them is
+// refused.
+func TestNoUnknown(t *testing.T) {
+	for want, unknown := range map[string]Subset{
+		"60 of 60 images have a label that is a class (red, green, blue)": {}, "no example is chosen": {Where: map[string]string{"vendor": "z"}},
+	} {
+		task := colourTask()
+		task.Unknown = &unknown
+		s := NewSession(fakeEncoder{10}, Options{Doubt: true})
+		r, err := s.Run(context.Background(), task, bigSet(20))
+		if err != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "unknown: "+want) {
+			t.Errorf("warnings %q (%v), want %q", r.Warnings, err, want)
+		}
+		task.Doubt = &doubt.Config{FalseAccept: 0.1}
+		if _, err := s.Run(context.Background(), task, bigSet(20)); !fault.IsUser(err) || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("false_accept: %v, want %q", err, want)
+		}
+	}
+}
+
+// TestClassesWithoutExamples: a class that no example has is named, for it changes what guessing gives.
+func TestClassesWithoutExamples(t *testing.T) {
+	task := colourTask()
+	task.Only = map[string][]string{"colour": {"red", "green"}}
+	r, err := Run(context.Background(), fakeEncoder{10}, task, bigSet(10))
+	want := `1 class of 3 without an example in split "test" can only be a wrong answer: blue`
+	if err != nil || !slices.Contains(r.Warnings, want) {
+		t.Errorf("warnings %q (%v), want %q", r.Warnings, err, want)
+	}
+	if r, err := Run(context.Background(), fakeEncoder{10}, colourTask(), bigSet(10)); err != nil || len(r.Warnings) > 0 {
+		t.Errorf("warnings %q (%v), want none", r.Warnings, err)
+	}
+	task.Label = "color"
+	if _, err := Run(context.Background(), fakeEncoder{10}, task, bigSet(10)); !fault.IsUser(err) || !strings.Contains(err.Error(), `no column "color" in split "test" of d; it has colour, concept, tone, vendor`) {
+		t.Errorf("a misspelt column: %v", err)
 	}
 }

@@ -29,6 +29,9 @@ func (s *Shards) Close() error { return s.files.Close() }
 // Fingerprint is a hash over the contents of all files of the split, taken from the manifest.
 func (s *Shards) Fingerprint() string { return s.files.Fingerprint() }
 
+// LeftOut counts the rows that were left out when the shards were made, of all splits, by reason.
+func (s *Shards) LeftOut() map[string]int64 { return s.files.Manifest.Books.Skipped }
+
 // ClassWords are the names of labels that say more than a name: of classes that the set's list names alike.
 func (s *Shards) ClassWords(column string) map[string]string {
 	return s.files.Manifest.ClassWords(column)

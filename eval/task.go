@@ -27,10 +27,10 @@ func Kinds() []string {
 
 // Task is one evaluation as its YAML file describes it.
 type Task struct {
-	Name string `yaml:"name" json:"name"`
-	Kind string `yaml:"kind" json:"kind"` // one of Kinds; classification is the default
+	Name string `yaml:"name,omitempty" json:"name"`
+	Kind string `yaml:"kind,omitempty" json:"kind"` // one of Kinds; classification is the default
 	// Data is where the examples are: a data set's name or the path of a shard directory, and the split.
-	Data  string `yaml:"data" json:"data"`
+	Data  string `yaml:"data,omitempty" json:"data"`
 	Split string `yaml:"split,omitempty" json:"split,omitempty"`
 
 	// Where keeps the examples whose metadata columns have these values; Only and Except are for several values.
@@ -127,6 +127,9 @@ func (t Task) Validate() error {
 	case labelled && t.Label == "":
 		return fmt.Errorf("task %s: label is missing: name the metadata column that holds the class", t.Name)
 	}
+	if names := t.MetricNames(); t.Metric != "" && !slices.Contains(names, t.Metric) {
+		return fmt.Errorf("task %s: metric %q is none of its own: %s", t.Name, t.Metric, strings.Join(names, ", "))
+	}
 	if err := t.validateParts(); err != nil {
 		return fmt.Errorf("task %s: %w", t.Name, err)
 	}
@@ -171,9 +174,6 @@ func (t Task) validateParts() error {
 	if err := t.validateSelection(); err != nil {
 		return err
 	}
-	if known := t.metrics(); t.Metric != "" && !slices.Contains(known, t.Metric) {
-		return fmt.Errorf("metric %q is none of this kind of task: use %s", t.Metric, strings.Join(known, ", "))
-	}
 	return zeroshot.CheckTemplates(t.Templates)
 }
 
@@ -201,19 +201,20 @@ func (t Task) validateSelection() error {
 // maxProbes bounds the pictures that a probe generates.
 const maxProbes = 1_000_000
 
-// metrics are the names that a task's metrics may have, in the order in which they are shown.
-func (t Task) metrics() []string {
+// MetricNames are the metrics that the task's results have, the first one the headline unless Metric names another. Acc5 is
+// among them where the number of classes is not known.
+func (t Task) MetricNames() []string {
 	switch t.Kind {
 	case MultiLabel:
 		return []string{MAP}
 	case Retrieval:
-		var list []string
+		var names []string
 		for _, direction := range []string{ImageToText, TextToImage} {
-			for _, name := range retrievalMetrics {
-				list = append(list, direction+name)
+			for _, metric := range retrievalMetrics {
+				names = append(names, direction+metric)
 			}
 		}
-		return list
+		return names
 	case Selection:
 		if t.Pairs != "" {
 			return []string{TextScore, ImageScore, GroupScore}
@@ -221,6 +222,9 @@ func (t Task) metrics() []string {
 		return []string{Chosen}
 	case Association:
 		return []string{EffectSize}
+	}
+	if n := len(t.Classes); 0 < n && n <= topAnswers {
+		return []string{Acc1, MeanPerClassRecall}
 	}
 	return []string{Acc1, Acc5, MeanPerClassRecall}
 }

@@ -68,21 +68,39 @@ func (t *Tuning) Swept() bool { return len(t.Points) > 2 }
 // Lines say in words what the fine-tuning did, one line each.
 func (t *Tuning) Lines() []string {
 	before, after, taken := t.Before(), t.After(), t.Taken()
-	lines := []string{fmt.Sprintf("target %.1f → %.1f %% (%+.1f points)", 100*before.Target(), 100*after.Target(), 100*(after.Target()-before.Target()))}
+	var lines, parts []string
+	if len(after.Targets) > 0 {
+		parts = append(parts, fmt.Sprintf("target %.1f → %.1f %% (%+.1f points)", 100*before.Target(), 100*after.Target(), 100*(after.Target()-before.Target())))
+	}
 	if len(after.Guards) > 0 {
-		lines[0] += fmt.Sprintf(", guard %.1f → %.1f %% (%+.1f)", 100*before.Guard(), 100*after.Guard(), 100*(after.Guard()-before.Guard()))
+		parts = append(parts, fmt.Sprintf("guard %.1f → %.1f %% (%+.1f)", 100*before.Guard(), 100*after.Guard(), 100*(after.Guard()-before.Guard())))
+	}
+	if len(parts) > 0 {
+		lines = append(lines, strings.Join(parts, ", "))
 	}
 	if t.Swept() {
-		line := fmt.Sprintf("taken: α = %g, target %.1f %% (%+.1f against α = 1)", taken.Alpha, 100*taken.Target(), 100*(taken.Target()-after.Target()))
-		if len(after.Guards) > 0 {
-			line += fmt.Sprintf(", guard %.1f %%", 100*taken.Guard())
-			if lost := before.Guard() - after.Guard(); lost > 0 {
-				line += fmt.Sprintf(": %.0f %% of what was lost is back", 100*(taken.Guard()-after.Guard())/lost)
-			}
-		}
-		lines = append(lines, line)
+		lines = append(lines, t.describeTaken())
+	}
+	if taken.Alpha == 0 {
+		lines = append(lines, "α = 0 is the initial model: by "+t.Select+" nothing on the way to the fine-tuned weights is better by more than the tolerance")
 	}
 	return lines
+}
+
+// describeTaken says what the chosen α gives up, and what it gives back.
+func (t *Tuning) describeTaken() string {
+	before, after, taken := t.Before(), t.After(), t.Taken()
+	line := fmt.Sprintf("taken: α = %g", taken.Alpha)
+	if len(after.Targets) > 0 {
+		line += fmt.Sprintf(", target %.1f %% (%+.1f against α = 1)", 100*taken.Target(), 100*(taken.Target()-after.Target()))
+	}
+	if len(after.Guards) > 0 {
+		line += fmt.Sprintf(", guard %.1f %%", 100*taken.Guard())
+		if lost := before.Guard() - after.Guard(); lost > 0 {
+			line += fmt.Sprintf(": %.0f %% of what was lost is back", 100*(taken.Guard()-after.Guard())/lost)
+		}
+	}
+	return line
 }
 
 //go:embed tuning.html
@@ -125,9 +143,9 @@ type TradeOffTick struct {
 	Label string
 }
 
-// TradeOff draws the sweep; nil without guard tasks.
+// TradeOff draws the sweep; nil without target or guard tasks.
 func (t *Tuning) TradeOff() *TradeOff {
-	if len(t.After().Guards) == 0 {
+	if len(t.After().Targets) == 0 || len(t.After().Guards) == 0 {
 		return nil
 	}
 	plot := &TradeOff{Width: 560, Height: 320}

@@ -23,6 +23,10 @@ func (r Result) warnings() []string {
 	if c == nil {
 		return list
 	}
+	if missing := c.withoutExamples(); len(missing) > 0 {
+		list = append(list, fmt.Sprintf("%s of %d without an example in split %q can only be a wrong answer: %s",
+			pluralOf(len(missing), "class", "classes"), len(c.Classes), r.Task.Split, someOf(missing)))
+	}
 	if few == 0 {
 		rough("intervals of doubt are", fewestClusters(r.doubtMetrics()))
 		for _, g := range c.Groups {
@@ -33,10 +37,23 @@ func (r Result) warnings() []string {
 			rough("some intervals by "+g.Column+" are", fewestClusters(accuracies))
 		}
 	}
+	if c.unknownNote != "" {
+		list = append(list, "unknown: "+c.unknownNote)
+	}
 	if c.Doubt != nil && c.Doubt.Rules[0].Note != "" {
 		list = append(list, fmt.Sprintf("the rule (%s, %s) %s", c.Doubt.Rules[0].Score, c.Doubt.Rules[0].Goal, c.Doubt.Rules[0].Note))
 	}
 	return list
+}
+
+// withoutExamples are the classes that no example has.
+func (c *ClassificationResult) withoutExamples() (names []string) {
+	for _, class := range c.PerClass {
+		if class.N == 0 {
+			names = append(names, class.Name)
+		}
+	}
+	return names
 }
 
 // fewestClusters is the least number of clusters behind a rough interval, 0 where none is rough.
@@ -50,9 +67,11 @@ func fewestClusters(list []NamedMetric) int {
 	return few
 }
 
-func plural(n int, what string) string {
+func plural(n int, what string) string { return pluralOf(n, what, what+"s") }
+
+func pluralOf(n int, one, many string) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %s", n, many)
 }

@@ -23,6 +23,8 @@ func (r Result) Records() []record.Record {
 		return r.Retrieval.Records
 	case r.Selection != nil:
 		return r.Selection.Records
+	case r.Association != nil:
+		return r.Association.Records
 	}
 	return nil
 }
@@ -49,7 +51,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 		for _, warning := range result.Warnings {
 			fmt.Fprintf(&b, "\nNote on %s: %s.\n", cellText(result.Task.Name), warning)
 		}
-		if line := result.SkippedLine(); line != "" {
+		for _, line := range result.LeftOut() {
 			fmt.Fprintf(&b, "\nLeft out of %s: %s.\n", cellText(result.Task.Name), line)
 		}
 	}

@@ -77,14 +77,14 @@ func (a Augment) validateRanges() error {
 	if s := a.Affine.Scale; s != [2]float64{} && !(s[0] > 0.01 && s[0] <= s[1] && s[1] <= 100) {
 		return fmt.Errorf("affine.scale must be two numbers 0.01 < a ≤ b ≤ 100, is %v", s)
 	}
-	if s := a.Blur.Sigma; a.Blur.Prob > 0 && !(s[0] > 0 && s[0] <= s[1] && s[1] <= 20) {
-		return fmt.Errorf("blur.sigma must be two numbers 0 < a ≤ b ≤ 20, is %v", s)
+	if s := a.Blur.Sigma; (a.Blur.Prob > 0 || s != [2]float64{}) && !(s[0] > 0 && s[0] <= s[1] && s[1] <= 20) {
+		return fmt.Errorf("blur.sigma must be two numbers 0 < a ≤ b ≤ 20 where blur.prob is above 0, is %v", s)
 	}
-	if s := a.Erase.Area; a.Erase.Prob > 0 && !(s[0] > 0 && s[0] <= s[1] && s[1] <= 1) {
-		return fmt.Errorf("erase.area must be two numbers 0 < a ≤ b ≤ 1, is %v", s)
+	if s := a.Erase.Area; (a.Erase.Prob > 0 || s != [2]float64{}) && !(s[0] > 0 && s[0] <= s[1] && s[1] <= 1) {
+		return fmt.Errorf("erase.area must be two numbers 0 < a ≤ b ≤ 1 where erase.prob is above 0, is %v", s)
 	}
-	if s := a.Erase.Ratio; s != [2]float64{} && !(s[0] > 0 && s[0] <= s[1] && !math.IsInf(s[1], 0)) {
-		return fmt.Errorf("erase.ratio must be two numbers 0 < a ≤ b, is %v", s)
+	if s := a.Erase.Ratio; s != [2]float64{} && !(s[0] > 0 && s[0] <= s[1] && s[1] <= maxRatio) {
+		return fmt.Errorf("erase.ratio must be two numbers 0 < a ≤ b ≤ %d, is %v", maxRatio, s)
 	}
 	return nil
 }

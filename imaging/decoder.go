@@ -2,6 +2,7 @@ package imaging
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -60,10 +61,16 @@ func DefaultLimits() Limits {
 	return Limits{MaxBytes: 256 << 20, MaxPixels: 89_478_485, MaxMemory: 1 << 30}
 }
 
+// WithDefaults fills the limits that zero leaves open.
+func (l Limits) WithDefaults() Limits {
+	d := DefaultLimits()
+	return Limits{MaxBytes: cmp.Or(l.MaxBytes, d.MaxBytes), MaxPixels: cmp.Or(l.MaxPixels, d.MaxPixels), MaxMemory: cmp.Or(l.MaxMemory, d.MaxMemory)}
+}
+
 // Validate reports limits that nothing can meet.
 func (l Limits) Validate() error {
 	if l.MaxBytes <= 0 || l.MaxPixels <= 0 || l.MaxMemory <= 0 {
-		return fmt.Errorf("limits: max_bytes, max_pixels and max_memory must be positive, are %d, %d, %d", l.MaxBytes, l.MaxPixels, l.MaxMemory)
+		return fmt.Errorf("limits.max_bytes, limits.max_pixels and limits.max_memory must be positive, are %d, %d, %d", l.MaxBytes, l.MaxPixels, l.MaxMemory)
 	}
 	return nil
 }

@@ -51,12 +51,35 @@ func (r *Resizer) Fit(p *Picture, size int, longest bool, f Interpolation) *Pict
 		return p
 	}
 	if p.Mode != Gray && p.Mode != RGB || p.KeyAlpha {
-		rgb := &Picture{Format: p.Format, Orientation: 1}
-		rgb.resize(RGB, p.Width, p.Height)
+		rgb := p.blankRGB()
 		p.Over(rgb.Pix, White)
 		p = rgb
 	}
 	return r.Resize(p, max(1, p.Width*size/side), max(1, p.Height*size/side), f)
+}
+
+// FitView is Fit by the shortest side for a picture that c's transform sees next: transparency is forgotten where c forgets
+// it, and the picture stays as it is stored where c does not turn it upright.
+func (r *Resizer) FitView(p *Picture, size int, c TrainConfig) *Picture {
+	if !c.Orient && p.Orientation > 1 {
+		stored := *p
+		stored.Orientation = 1
+		p = &stored
+	}
+	if c.Alpha == AlphaDrop && p.HasAlpha() {
+		rgb := p.blankRGB()
+		rgb.Orientation = p.Orientation
+		p.RGB(rgb.Pix)
+		p = rgb
+	}
+	return r.Fit(p, size, false, Bicubic)
+}
+
+// blankRGB is an upright picture of p's size.
+func (p *Picture) blankRGB() *Picture {
+	rgb := &Picture{Format: p.Format, Orientation: 1}
+	rgb.resize(RGB, p.Width, p.Height)
+	return rgb
 }
 
 // White is the background that alpha is laid over by default.

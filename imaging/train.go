@@ -46,6 +46,9 @@ func (c TrainConfig) WithDefaults() TrainConfig {
 	return c
 }
 
+// maxRatio bounds the sides of a rectangle, one by the other.
+const maxRatio = 1000
+
 // Validate reports the first field that cannot be used.
 func (c TrainConfig) Validate() error {
 	if c.Size < 1 || c.Size > maxSize {
@@ -54,8 +57,8 @@ func (c TrainConfig) Validate() error {
 	if !(c.Scale[0] > 0 && c.Scale[0] <= c.Scale[1] && c.Scale[1] <= 1) {
 		return fmt.Errorf("scale must be two numbers 0 < a ≤ b ≤ 1, is %v", c.Scale)
 	}
-	if !(c.Ratio[0] > 0 && c.Ratio[0] <= c.Ratio[1] && !math.IsInf(c.Ratio[1], 0)) {
-		return fmt.Errorf("ratio must be two numbers 0 < a ≤ b, is %v", c.Ratio)
+	if !(c.Ratio[0] > 0 && c.Ratio[0] <= c.Ratio[1] && c.Ratio[1] <= maxRatio) {
+		return fmt.Errorf("ratio must be two numbers 0 < a ≤ b ≤ %d, is %v", maxRatio, c.Ratio)
 	}
 	if err := c.Interpolation.validate(); err != nil {
 		return err
@@ -64,7 +67,7 @@ func (c TrainConfig) Validate() error {
 		return fmt.Errorf("alpha %q is not one of drop, white, random", string(c.Alpha))
 	}
 	if err := c.Augment.Validate(); err != nil {
-		return fmt.Errorf("augment: %w", err)
+		return fmt.Errorf("augment.%w", err)
 	}
 	return nil
 }

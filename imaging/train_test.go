@@ -194,7 +194,7 @@ func TestTrainConfigValidate(t *testing.T) {
 		{"ratio: [2, 1]", "ratio"},
 		{"interpolation: cubic", "interpolation"},
 		{"alpha: black", "alpha"},
-		{"augment: {flip: 1.5}", "augment: flip"},
+		{"augment: {flip: 1.5}", "augment.flip"},
 		{"augment: {affine: {prob: 0.5, rotate: 270}}", "affine.rotate"},
 		{"augment: {affine: {scale: [2, 1]}}", "affine.scale"},
 		{"augment: {jitter: {hue: 0.7}}", "jitter.hue"},
@@ -243,6 +243,46 @@ func TestWorkers(t *testing.T) {
 	for w := range workers {
 		if e := diff(t, results[w], results[0]); e.max > 0 {
 			t.Errorf("worker %d: %v", w, e)
+		}
+	}
+}
+
+// TestFitViewChangesNothingElse: fitting before the training transform neither turns pictures nor lays them over white where
+// the transform would not.
+func TestFitViewChangesNothingElse(t *testing.T) {
+	const side, fit = 32, 16
+	p := &Picture{Orientation: 3}
+	p.resize(RGBA, side, side)
+	for i := range side * side {
+		copy(p.Pix[4*i:], []byte{200, 100, 50, 0}) // a colour under full transparency
+		if i < side*side/2 {
+			copy(p.Pix[4*i:], []byte{10, 20, 30, 255})
+		}
+	}
+	for _, c := range []TrainConfig{
+		{Alpha: AlphaDrop}, {Alpha: AlphaDrop, Orient: true}, {Alpha: AlphaWhite}, {Alpha: AlphaWhite, Orient: true},
+	} {
+		c.Size, c.Scale, c.Ratio = 8, [2]float64{1, 1}, [2]float64{1, 1}
+		trainer, err := NewTrainer(c.WithDefaults(), DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		view := func(p *Picture) []uint8 {
+			dst := make([]uint8, 8*8*3)
+			if err := trainer.Apply(p, rand.New(rand.NewPCG(1, 2)), dst); err != nil {
+				t.Fatal(err)
+			}
+			return dst
+		}
+		want := view(p.Clone())
+		got := view(new(Resizer).FitView(p.Clone(), fit, c))
+		for _, at := range []int{0, 7 * 8 * 3} { // the first pixels of the first and last row, far from the edge between the halves
+			for k := range 3 {
+				if d := int(got[at+k]) - int(want[at+k]); d < -2 || d > 2 {
+					t.Errorf("alpha %s, orient %v: row %d is %v fitted and %v otherwise", c.Alpha, c.Orient, at/(8*3), got[at:at+3], want[at:at+3])
+					break
+				}
+			}
 		}
 	}
 }

@@ -43,8 +43,8 @@ func (d *Distill) validate() error {
 		return nil
 	case d.Kind != DistillLogits && d.Kind != DistillFeatures:
 		return fmt.Errorf("loss.distill.kind %q is unknown: use logits or features", d.Kind)
-	case d.Weight < 0:
-		return fmt.Errorf("loss.distill.weight must not be negative: %g", d.Weight)
+	case !(d.Weight >= 0 && d.Weight <= maxWeight):
+		return fmt.Errorf("loss.distill.weight must lie in [0, %g], not %g", maxWeight, d.Weight)
 	}
 	return nil
 }

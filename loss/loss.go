@@ -62,7 +62,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("loss.name %q is unknown: use infonce, siglip or head", c.Name)
 	case !slices.Contains([]string{DuplicatesIgnore, DuplicatesMask, DuplicatesPositive}, c.Duplicates):
 		return fmt.Errorf("loss.duplicates %q is unknown: use ignore, mask or positive", c.Duplicates)
-	case c.LabelSmoothing < 0 || c.LabelSmoothing >= 1:
+	case !(c.LabelSmoothing >= 0 && c.LabelSmoothing < 1):
 		return fmt.Errorf("loss.label_smoothing must lie in [0, 1), not %g", c.LabelSmoothing)
 	case c.Block < 0:
 		return fmt.Errorf("loss.block must not be negative: %d", c.Block)
@@ -70,11 +70,14 @@ func (c Config) Validate() error {
 		return fmt.Errorf("loss.label_smoothing does not go with siglip")
 	case c.Name == Head && (c.Block != 0 || c.Distill != nil || c.ScalePull != 0):
 		return fmt.Errorf("loss.name head compares images with classes: loss.block, loss.distill and loss.scale_pull do not go with it")
-	case c.ScalePull < 0 || c.ScaleTarget < 0:
-		return fmt.Errorf("loss.scale_pull and loss.scale_target must not be negative: %g, %g", c.ScalePull, c.ScaleTarget)
+	case !(c.ScalePull >= 0 && c.ScalePull <= maxWeight && c.ScaleTarget >= 0 && c.ScaleTarget <= maxWeight):
+		return fmt.Errorf("loss.scale_pull and loss.scale_target must lie in [0, %g], not %g and %g", maxWeight, c.ScalePull, c.ScaleTarget)
 	}
 	return c.Distill.validate()
 }
+
+// maxWeight of a part of the loss is far beyond use.
+const maxWeight = 1e6
 
 // Batch is what a loss sees. Legend: B rows, E embedding.
 type Batch struct {

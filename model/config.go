@@ -166,8 +166,8 @@ func setDefault[T comparable](field *T, value T) {
 
 // Validate reports the first thing that makes c unusable, naming the field. It expects WithDefaults.
 func (c Config) Validate() error {
-	if c.EmbedDim <= 0 {
-		return fmt.Errorf("model.embed_dim must be positive, not %d", c.EmbedDim)
+	if err := within(bounds{"embed_dim", c.EmbedDim, 1, maxWidth}); err != nil {
+		return fmt.Errorf("model.%w", err)
 	}
 	if err := c.Vision.validate(c.EmbedDim); err != nil {
 		return fmt.Errorf("model.vision.%w", err)
@@ -175,19 +175,57 @@ func (c Config) Validate() error {
 	if err := c.Text.validate(); err != nil {
 		return fmt.Errorf("model.text.%w", err)
 	}
+	if s := c.LogitScaleInit; !(math.Abs(s) <= maxLogit) {
+		return fmt.Errorf("model.logit_scale_init must lie in -%d … %d, not %g: it is a logarithm", maxLogit, maxLogit, s)
+	}
+	if b := c.LogitBiasInit; b != nil && !(math.Abs(*b) <= maxLogitBias) {
+		return fmt.Errorf("model.logit_bias_init must lie in -%d … %d, not %g", maxLogitBias, maxLogitBias, *b)
+	}
+	return nil
+}
+
+// Bounds far beyond any model: within them no size overflows, and what is outside is a slip of the pen.
+const (
+	maxWidth     = 1 << 16
+	maxMLPWidth  = 1 << 20
+	maxLayers    = 1 << 10
+	maxContext   = 1 << 16
+	maxVocab     = 1 << 24
+	maxImageSize = 1 << 13
+	maxLogit     = 20
+	maxLogitBias = 1000
+	maxPixel     = 1000 // of mean and std, for pixels in [0, 1]
+)
+
+// bounds are those of a field, both inclusive.
+type bounds struct {
+	name             string
+	value, low, high int
+}
+
+// within reports the first field that is out of its bounds.
+func within(fields ...bounds) error {
+	for _, f := range fields {
+		if f.value < f.low || f.value > f.high {
+			return fmt.Errorf("%s must lie in %d … %d, not %d", f.name, f.low, f.high, f.value)
+		}
+	}
 	return nil
 }
 
 func (v VisionConfig) validate(embedDim int) error {
+	if err := within(bounds{"image_size", v.ImageSize, 1, maxImageSize}, bounds{"width", v.Width, 1, maxWidth}); err != nil {
+		return err
+	}
 	switch {
-	case v.ImageSize <= 0:
-		return fmt.Errorf("image_size must be positive, not %d", v.ImageSize)
-	case v.Width <= 0:
-		return fmt.Errorf("width must be positive, not %d", v.Width)
-	case v.Heads <= 0:
-		return fmt.Errorf("heads must be positive, not %d (width %d is under 64: set it)", v.Heads, v.Width)
-	case slices.Contains(v.Std[:], 0):
-		return fmt.Errorf("std must not hold a zero: %v", v.Std)
+	case v.Heads == 0:
+		return fmt.Errorf("heads is not set, and width %d is under 64: set it", v.Width)
+	case v.Heads < 0:
+		return fmt.Errorf("heads must be positive, not %d", v.Heads)
+	case slices.ContainsFunc(v.Mean[:], func(x float64) bool { return !(math.Abs(x) <= maxPixel) }):
+		return fmt.Errorf("mean must lie in -%d … %d: %v", maxPixel, maxPixel, v.Mean)
+	case slices.ContainsFunc(v.Std[:], func(x float64) bool { return !(x >= 1./maxPixel && x <= maxPixel) }):
+		return fmt.Errorf("std must lie in %g … %d: %v", 1./maxPixel, maxPixel, v.Std)
 	}
 	switch v.Kind {
 	case ViT:
@@ -200,14 +238,17 @@ func (v VisionConfig) validate(embedDim int) error {
 }
 
 func (v VisionConfig) validateViT(embedDim int) error {
+	if err := within(bounds{"layers", v.Layers, 1, maxLayers}, bounds{"mlp_width", v.MLPWidth, 1, maxMLPWidth}); err != nil {
+		return err
+	}
 	switch {
 	case v.PatchSize <= 0 || v.PatchSize > v.ImageSize:
 		return fmt.Errorf("patch_size %d must lie in 1 … image_size %d", v.PatchSize, v.ImageSize)
-	case v.Layers <= 0:
-		return fmt.Errorf("layers must be positive, not %d", v.Layers)
 	case v.Width%v.Heads != 0:
 		return fmt.Errorf("heads %d does not divide width %d", v.Heads, v.Width)
-	case v.PatchDropout < 0 || v.PatchDropout >= 1:
+	case !validEpsilon(v.NormEpsilon):
+		return fmt.Errorf("norm_epsilon must lie in %g … 1, not %g", minEpsilon, v.NormEpsilon)
+	case !(v.PatchDropout >= 0 && v.PatchDropout < 1):
 		return fmt.Errorf("patch_dropout must lie in [0, 1), not %g", v.PatchDropout)
 	case !slices.Contains([]string{PoolClass, PoolAvg, PoolMap}, v.Pool):
 		return fmt.Errorf("pool %q is unknown: use class, avg or map", v.Pool)
@@ -223,30 +264,30 @@ func (v VisionConfig) validateResNet() error {
 	switch {
 	case len(v.Stages) != 4:
 		return fmt.Errorf("stages needs four numbers of blocks, not %d", len(v.Stages))
-	case slices.Min(v.Stages) <= 0:
-		return fmt.Errorf("stages must be positive: %v", v.Stages)
+	case slices.Min(v.Stages) <= 0 || slices.Max(v.Stages) > maxLayers:
+		return fmt.Errorf("stages must lie in 1 … %d: %v", maxLayers, v.Stages)
 	case v.ImageSize%32 != 0:
 		return fmt.Errorf("image_size %d is not a multiple of 32, a ResNet's stride", v.ImageSize)
 	case v.Width%2 != 0:
 		return fmt.Errorf("width %d is odd: the stem uses half of it", v.Width)
 	case 32*v.Width%v.Heads != 0:
 		return fmt.Errorf("heads %d does not divide 32·width = %d", v.Heads, 32*v.Width)
+	case v.PatchDropout != 0:
+		return fmt.Errorf("patch_dropout %g does not go with a ResNet, which has no patches: leave it out", v.PatchDropout)
 	}
 	return nil
 }
 
 func (t TextConfig) validate() error {
+	if err := within(bounds{"context", t.Context, 2, maxContext}, bounds{"vocab", t.Vocab, 3, maxVocab}, bounds{"width", t.Width, 1, maxWidth},
+		bounds{"layers", t.Layers, 1, maxLayers}, bounds{"mlp_width", t.MLPWidth, 1, maxMLPWidth}, bounds{"eos_id", t.EOSID, 0, t.Vocab - 1}); err != nil {
+		return err
+	}
 	switch {
-	case t.Context <= 1:
-		return fmt.Errorf("context must be at least 2, not %d", t.Context)
-	case t.Vocab <= 2:
-		return fmt.Errorf("vocab must be at least 3, not %d", t.Vocab)
-	case t.Width <= 0:
-		return fmt.Errorf("width must be positive, not %d", t.Width)
 	case t.Heads <= 0 || t.Width%t.Heads != 0:
 		return fmt.Errorf("heads %d does not divide width %d", t.Heads, t.Width)
-	case t.Layers <= 0:
-		return fmt.Errorf("layers must be positive, not %d", t.Layers)
+	case !validEpsilon(t.NormEpsilon):
+		return fmt.Errorf("norm_epsilon must lie in %g … 1, not %g", minEpsilon, t.NormEpsilon)
 	case !slices.Contains([]string{PoolArgmax, PoolEOS, PoolLast, PoolFirst}, t.Pool):
 		return fmt.Errorf("pool %q is unknown: use argmax, eos, last or first", t.Pool)
 	case !slices.IsSorted(t.Lengths) || len(t.Lengths) > 0 && (t.Lengths[0] < 1 || t.Lengths[len(t.Lengths)-1] > t.Context):
@@ -254,6 +295,11 @@ func (t TextConfig) validate() error {
 	}
 	return validateActivation(t.Activation)
 }
+
+// minEpsilon keeps a norm over a constant row finite in float32.
+const minEpsilon = 1e-30
+
+func validEpsilon(e float64) bool { return e >= minEpsilon && e <= 1 }
 
 func validateActivation(a Activation) error {
 	if !slices.Contains([]Activation{GELU, QuickGELU, GELUTanh}, a) {

@@ -468,6 +468,11 @@ func TestValidateNamesTheField(t *testing.T) {
 			t.Errorf("error %v, want one about %s", err, want)
 		}
 	}
+	c := tiny()["resnet"]
+	c.Vision.PatchDropout = 0.5
+	if err := c.WithDefaults().Validate(); err == nil || !strings.Contains(err.Error(), "model.vision.patch_dropout 0.5 does not go with a ResNet") {
+		t.Errorf("error %v, want one about a ResNet's patch_dropout", err)
+	}
 }
 
 // TestPatchDropoutKeepsRows: what training computes with half of the patches is what the tower gives for one of the

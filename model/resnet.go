@@ -81,12 +81,13 @@ func convolve(scope *gml.Scope, x *Node, size, stride, out int) *Node {
 
 // batchNorm normalises the last axis by the batch's statistics in training and by the running ones in evaluation
 // (Ioffe and Szegedy, 2015). Training updates the running ones, the variance with Bessel's correction, as PyTorch does.
+// A norm whose gain is frozen runs as in evaluation: its statistics belong to what is frozen.
 func batchNorm(scope *gml.Scope, x *Node, run *Run) *Node {
 	width := x.Shape().Dim(-1)
 	y := wide(x)
 	meanVar, varVar := variable(scope, "running_mean", width), variable(scope, "running_var", width)
 	mean, variance := meanVar.NodeValue(x), varVar.NodeValue(x)
-	if run.Training {
+	if run.Training && variable(scope, "gain", width).Trainable {
 		mean = channelMean(y)
 		variance = channelMean(Square(Sub(y, ExpandLeftToRank(mean, 4))))
 		count := float64(x.Shape().Size() / width)

@@ -16,7 +16,7 @@ import (
 // Config chooses the optimiser. The zero value of each field means CLIP's for vision transformers.
 type Config struct {
 	LearningRate float64  `yaml:"lr" json:"lr"`                     // 5e-4
-	Beta1        float64  `yaml:"beta1,omitempty" json:"beta1"`     // 0.9
+	Beta1        *float64 `yaml:"beta1,omitempty" json:"beta1"`     // 0.9; 0 keeps no momentum
 	Beta2        float64  `yaml:"beta2,omitempty" json:"beta2"`     // 0.98
 	Epsilon      float64  `yaml:"epsilon,omitempty" json:"epsilon"` // 1e-6
 	WeightDecay  *float64 `yaml:"weight_decay,omitempty" json:"weight_decay"`
@@ -31,7 +31,9 @@ type Config struct {
 // WithDefaults fills the fields that zero leaves open.
 func (c Config) WithDefaults() Config {
 	setDefault(&c.LearningRate, 5e-4)
-	setDefault(&c.Beta1, 0.9)
+	if c.Beta1 == nil {
+		c.Beta1 = new(0.9)
+	}
 	setDefault(&c.Beta2, 0.98)
 	setDefault(&c.Epsilon, 1e-6)
 	if c.WeightDecay == nil {
@@ -51,26 +53,38 @@ func setDefault(field *float64, value float64) {
 // Validate reports the first thing that is wrong, naming the field. It expects WithDefaults.
 func (c Config) Validate() error {
 	switch {
-	case c.LearningRate <= 0:
-		return fmt.Errorf("optim.lr must be positive, not %g", c.LearningRate)
-	case c.Beta1 < 0 || c.Beta1 >= 1:
-		return fmt.Errorf("optim.beta1 must lie in [0, 1), not %g", c.Beta1)
-	case c.Beta2 < 0 || c.Beta2 >= 1:
+	case !(c.LearningRate > 0 && c.LearningRate <= maxRate):
+		return fmt.Errorf("optim.lr must lie in (0, %d], not %g", maxRate, c.LearningRate)
+	case !(*c.Beta1 >= 0 && *c.Beta1 < 1):
+		return fmt.Errorf("optim.beta1 must lie in [0, 1), not %g", *c.Beta1)
+	case !(c.Beta2 >= 0 && c.Beta2 < 1):
 		return fmt.Errorf("optim.beta2 must lie in [0, 1), not %g", c.Beta2)
-	case c.Epsilon <= 0:
-		return fmt.Errorf("optim.epsilon must be positive, not %g", c.Epsilon)
-	case *c.WeightDecay < 0:
-		return fmt.Errorf("optim.weight_decay must not be negative: %g", *c.WeightDecay)
-	case c.ClipNorm < 0:
-		return fmt.Errorf("optim.clip_norm must not be negative: %g", c.ClipNorm)
-	case c.EMA < 0 || c.EMA >= 1:
+	case !(c.Epsilon >= minEpsilon && c.Epsilon <= 1):
+		return fmt.Errorf("optim.epsilon must lie in [%g, 1], not %g", minEpsilon, c.Epsilon)
+	case !validDecay(*c.WeightDecay):
+		return fmt.Errorf("optim.weight_decay must lie in [0, %d], not %g", maxRate, *c.WeightDecay)
+	case !(c.ClipNorm >= 0 && c.ClipNorm <= math.MaxFloat32):
+		return fmt.Errorf("optim.clip_norm must not be negative or beyond float32: %g", c.ClipNorm)
+	case !(c.EMA >= 0 && c.EMA < 1):
 		return fmt.Errorf("optim.ema must lie in [0, 1), not %g", c.EMA)
 	}
 	if err := c.Schedule.Validate(); err != nil {
 		return fmt.Errorf("optim.schedule.%w", err)
 	}
+	for i, r := range c.Rules {
+		if err := r.validate(); err != nil {
+			return fmt.Errorf("optim.rules[%d].%w", i, err)
+		}
+	}
 	return nil
 }
+
+const (
+	maxRate    = 1000  // of the learning rate, the decay and multiples: far beyond use
+	minEpsilon = 1e-30 // far above what is 0 in float32
+)
+
+func validDecay(d float64) bool { return d >= 0 && d <= maxRate }
 
 // Where the optimiser keeps its state in the store, by the path of the parameter it belongs to.
 const (
@@ -193,7 +207,7 @@ func (c Config) Hyper(curve Curve, step int64) [4]float32 {
 	t := float64(step + 1)
 	return [4]float32{
 		float32(c.LearningRate * curve.Factor(step)),
-		float32(1 - math.Pow(c.Beta1, t)),
+		float32(1 - math.Pow(*c.WithDefaults().Beta1, t)),
 		float32(1 - math.Pow(c.Beta2, t)),
 		float32(math.Min(c.EMA, t/(t+9))), // a short memory at first, or the average would remember the start
 	}
@@ -254,7 +268,7 @@ func setIf(condition *Node, v *gml.Variable, next *Node) {
 // ones, which could then not be overwritten.
 func (o *AdamW) step(t target, grad, old, correction1, correction2, finite *Node) *Node {
 	c := o.config
-	setIf(finite, t.m, Add(MulScalar(t.m.NodeValue(grad), c.Beta1), MulScalar(grad, 1-c.Beta1)))
+	setIf(finite, t.m, Add(MulScalar(t.m.NodeValue(grad), *c.Beta1), MulScalar(grad, 1-*c.Beta1)))
 	setIf(finite, t.v, Add(MulScalar(t.v.NodeValue(grad), c.Beta2), MulScalar(Square(grad), 1-c.Beta2)))
 	m, v := t.m.NodeValue(grad), t.v.NodeValue(grad)
 	direction := Div(Div(m, correction1), AddScalar(Sqrt(Div(v, correction2)), c.Epsilon))

@@ -20,7 +20,7 @@ type reference struct{ p, m, v, ema []float64 }
 func (r *reference) step(c Config, hyper [4]float32, grad []float64, clip, decay float64) {
 	for i, g := range grad {
 		g *= clip
-		r.m[i] = c.Beta1*r.m[i] + (1-c.Beta1)*g
+		r.m[i] = *c.Beta1*r.m[i] + (1-*c.Beta1)*g
 		r.v[i] = c.Beta2*r.v[i] + (1-c.Beta2)*g*g
 		mHat, vHat := r.m[i]/float64(hyper[1]), r.v[i]/float64(hyper[2])
 		r.p[i] -= float64(hyper[0]) * (mHat/(math.Sqrt(vHat)+c.Epsilon) + decay*r.p[i])
@@ -270,7 +270,7 @@ func TestValidateConfig(t *testing.T) {
 	negative := -0.1
 	for want, c := range map[string]Config{
 		"optim.lr":            {LearningRate: -1},
-		"optim.beta1":         {Beta1: 1},
+		"optim.beta1":         {Beta1: new(1.0)},
 		"optim.beta2":         {Beta2: -0.5},
 		"optim.weight_decay":  {WeightDecay: &negative},
 		"optim.clip_norm":     {ClipNorm: -1},

@@ -22,6 +22,17 @@ type Rule struct {
 	LoRA bool `yaml:"lora,omitempty" json:"lora,omitempty"`
 }
 
+// validate reports numbers that cannot be used, naming the field.
+func (r Rule) validate() error {
+	switch {
+	case !(r.LRMultiple >= 0 && r.LRMultiple <= maxRate):
+		return fmt.Errorf("lr_multiple must lie in (0, %d], not %g: to keep parameters as they are, write frozen: true", maxRate, r.LRMultiple)
+	case r.Decay != nil && !validDecay(*r.Decay):
+		return fmt.Errorf("decay must lie in [0, %d], not %g", maxRate, *r.Decay)
+	}
+	return nil
+}
+
 // Decision is what the rules say of one parameter.
 type Decision struct {
 	Frozen     bool

@@ -38,11 +38,16 @@ func (s Schedule) Validate() error {
 	switch {
 	case !slices.Contains([]string{Cosine, Constant, ConstantCooldown}, s.Name):
 		return fmt.Errorf("name %q is unknown: use cosine, constant or constant-cooldown", s.Name)
-	case s.End < 0 || s.End > 1:
+	case !(s.End >= 0 && s.End <= 1):
 		return fmt.Errorf("end must lie in [0, 1], not %g", s.End)
+	case !(s.CooldownPower > 0 && s.CooldownPower <= maxPower):
+		return fmt.Errorf("cooldown_power must lie in (0, %d], not %g", maxPower, s.CooldownPower)
 	}
 	return nil
 }
+
+// maxPower is steep enough for any cooldown.
+const maxPower = 100
 
 // Curve is a schedule bound to a training: its durations are steps.
 type Curve struct {

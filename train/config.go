@@ -64,6 +64,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("train.chunk must not be negative: %d", c.Chunk)
 	case c.Keep < 0:
 		return fmt.Errorf("train.keep must not be negative: %d", c.Keep)
+	case c.KeepEvery < 0:
+		return fmt.Errorf("train.keep_every must not be negative: %d", c.KeepEvery)
 	case c.MaxBadSteps < 0:
 		return fmt.Errorf("train.max_bad_steps must not be negative: %d", c.MaxBadSteps)
 	}

@@ -52,7 +52,8 @@ func (s *Stepper) Estimate(batch, length int, cachedImages, cachedTexts bool) Me
 func (s *Stepper) imageRows() int {
 	v := s.Model.Vision
 	if v.Kind == model.ResNet {
-		return v.Grid() * v.Grid()
+		side := v.ImageSize / 32
+		return side * side
 	}
 	rows := v.Rows()
 	if v.PatchDropout > 0 && !TowerFrozen(s.store, imageTower) {

@@ -50,6 +50,9 @@ type Logger struct {
 	buffer  *bufio.Writer
 	console *progress.Reporter
 
+	from int64           // the step that the log goes on after
+	ran  map[string]bool // the events of that step which the log holds already
+
 	lastPrint time.Time
 	recent    window
 }
@@ -60,36 +63,72 @@ const printEvery = 5 * time.Second
 // OpenLogger continues the metrics file at path after step, dropping later lines: steps that a killed run logged but did
 // not save are trained again. A nil console is silent.
 func OpenLogger(path string, step int64, console *progress.Reporter) (*Logger, error) {
-	if err := truncateLog(path, step); err != nil {
+	ran, err := truncateLog(path, step)
+	if err != nil {
 		return nil, err
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return &Logger{file: file, buffer: bufio.NewWriter(file), console: console}, nil
+	return &Logger{file: file, buffer: bufio.NewWriter(file), console: console, from: step, ran: ran}, nil
 }
 
-// truncateLog keeps the lines of steps up to step, and of no line that is broken.
-func truncateLog(path string, step int64) error {
+// truncateLog keeps the lines of steps up to step, and of no line that is broken. It returns the names of the events that
+// the log holds for step itself.
+func truncateLog(path string, step int64) (events map[string]bool, err error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
+	events = map[string]bool{}
 	var kept bytes.Buffer
 	for line := range bytes.Lines(data) {
-		var at struct{ Step *int64 }
-		if json.Unmarshal(line, &at) == nil && at.Step != nil && *at.Step <= step && bytes.HasSuffix(line, []byte("\n")) {
-			kept.Write(line)
+		var at struct {
+			Step  *int64
+			Event string
+		}
+		if json.Unmarshal(line, &at) != nil || at.Step == nil || *at.Step > step || !bytes.HasSuffix(line, []byte("\n")) {
+			continue
+		}
+		kept.Write(line)
+		if *at.Step == step {
+			events[at.Event] = true
 		}
 	}
 	if kept.Len() == len(data) {
-		return nil
+		return events, nil
 	}
-	return atomicfile.WriteFile(path, kept.Bytes(), 0o644)
+	return events, atomicfile.WriteFile(path, kept.Bytes(), 0o644)
+}
+
+// has reports whether the log that this one goes on from holds an event of a step.
+func (l *Logger) has(event string, step int64) bool { return step == l.from && l.ran[event] }
+
+// TimeSpent adds up what the metrics log at path says that training took: steps, waiting for data, compiling, saving and
+// evaluations. What a killed run lost is not in it.
+func TimeSpent(path string) (time.Duration, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	var sum float64
+	for line := range bytes.Lines(data) {
+		var took struct {
+			Wait    float64 `json:"wait_s"`
+			Step    float64 `json:"step_s"`
+			Compile float64 `json:"compile_s"`
+			Event   float64 `json:"seconds"`
+		}
+		if err := json.Unmarshal(line, &took); err != nil {
+			return 0, fmt.Errorf("%s: %w", path, err)
+		}
+		sum += took.Wait + took.Step + took.Compile + took.Event
+	}
+	return time.Duration(sum * float64(time.Second)), nil
 }
 
 // Step logs a step; the console sees one now and then, the last one always.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"tandem/checkpoints"
@@ -37,9 +38,16 @@ type Batch struct {
 type Hook struct {
 	Name  string
 	Every int64 // steps; 0: only at the end
-	// Run returns numbers for the log. step is the number of steps done.
+	// Run returns numbers for the log. step is the number of steps done. A step is run again where a run was killed before
+	// its numbers were in the log.
 	Run func(ctx context.Context, step int64) (map[string]float64, error)
+	// Saved says that there must be a checkpoint of each step that the hook runs after.
+	Saved bool
+	// Enough, if set, says whether the numbers so far end the training, as ErrEnough does: a resumed run asks it first.
+	Enough func() bool
 }
+
+func (h Hook) due(step int64, last bool) bool { return last || due(h.Every, step) }
 
 // Trainer runs the loop. The order after each step is fixed: finite check, log, checkpoint, hooks.
 type Trainer struct {
@@ -69,10 +77,11 @@ type Trainer struct {
 	Log   *Logger
 
 	state State
+	saved int64 // step of the newest checkpoint
 	clock clock
 }
 
-// ErrInterrupted is returned when the context was cancelled: the step under way was finished and saved.
+// ErrInterrupted is returned when the context was cancelled: the step under way was finished, and what is done is saved.
 var ErrInterrupted = errors.New("interrupted")
 
 // ErrDiverged is returned when too many steps in a row were not finite.
@@ -81,10 +90,9 @@ var ErrDiverged = errors.New("loss or gradients stayed non-finite")
 // Run trains from the current state to Stop.
 func (t *Trainer) Run(ctx context.Context) error {
 	t.clock.start()
-	if t.state.Step >= t.Stop {
-		return nil
+	if enough, err := t.catchUp(ctx); enough || err != nil {
+		return err
 	}
-	saved := t.state.Step
 	bad := 0
 	for t.state.Step < t.Stop {
 		record, err := t.step(ctx)
@@ -98,20 +106,19 @@ func (t *Trainer) Run(ctx context.Context) error {
 		}
 		if record.Finite {
 			bad = 0
-		} else if bad++; bad > t.Config.MaxBadSteps {
-			return errors.Join(t.diverged(bad, saved), t.Log.Flush())
+		} else if bad++; bad >= t.Config.MaxBadSteps {
+			return errors.Join(t.diverged(bad), t.Log.Flush())
 		}
-		if last || due(t.SaveEvery, t.state.Step) { // after a broken step too: it changed no weight
+		if last || t.saveDue() { // after a broken step too: it changed no weight
 			if err := t.save(); err != nil {
 				return err
 			}
-			saved = t.state.Step
 		}
 		if stopping {
 			return ErrInterrupted
 		}
 		if err := t.runHooks(ctx, last); errors.Is(err, ErrEnough) {
-			return t.stopEarly(saved)
+			return t.stopEarly()
 		} else if err != nil {
 			return t.fail(ctx, err)
 		}
@@ -122,30 +129,54 @@ func (t *Trainer) Run(ctx context.Context) error {
 // ErrEnough is what a hook returns to end a training early, with its numbers: it has seen enough.
 var ErrEnough = errors.New("training ended early")
 
-// stopEarly ends a run that a hook wants ended; saved is the step of the newest checkpoint.
-func (t *Trainer) stopEarly(saved int64) error {
-	if saved == t.state.Step {
+// catchUp makes up for the hooks that a resumed run was interrupted before: those due after the step that it goes on
+// from. It reports whether they, or those before, end the training.
+func (t *Trainer) catchUp(ctx context.Context) (enough bool, err error) {
+	if t.state.Step == 0 {
+		return false, nil
+	}
+	err = t.runHooks(ctx, t.state.Step == t.Stop)
+	if errors.Is(err, ErrEnough) {
+		return true, t.stopEarly()
+	} else if err != nil {
+		return false, t.fail(ctx, err)
+	}
+	return slices.ContainsFunc(t.Hooks, func(h Hook) bool { return h.Enough != nil && h.Enough() }), nil
+}
+
+// saveDue reports whether a checkpoint of the current step is wanted.
+func (t *Trainer) saveDue() bool {
+	return due(t.SaveEvery, t.state.Step) ||
+		slices.ContainsFunc(t.Hooks, func(h Hook) bool { return h.Saved && due(h.Every, t.state.Step) })
+}
+
+// stopEarly ends a run that a hook wants ended.
+func (t *Trainer) stopEarly() error {
+	if t.saved == t.state.Step {
 		return t.Log.Flush()
 	}
 	return t.save()
 }
 
 // diverged says what happened and what helps.
-func (t *Trainer) diverged(bad int, saved int64) error {
+func (t *Trainer) diverged(bad int) error {
 	advice := "lower optim.lr, lengthen the warmup or set optim.clip_norm"
-	if saved > 0 {
-		advice += "; the last good checkpoint is " + t.Root.StepDir(saved)
+	if t.saved > 0 {
+		advice += "; the last good checkpoint is " + t.Root.StepDir(t.saved)
 	}
 	return fmt.Errorf("%w for %d steps up to step %d: %s", ErrDiverged, bad, t.state.Step, advice)
 }
 
-// fail turns an error that a cancelled context caused into ErrInterrupted, after saving what is done.
+// fail turns an error that a cancelled context caused into ErrInterrupted, after saving what is done. Before the first
+// step there is nothing to save, and nothing to go on from.
 func (t *Trainer) fail(ctx context.Context, err error) error {
 	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
 		return err
 	}
-	if saveErr := t.save(); saveErr != nil {
-		return saveErr
+	if t.state.Step > t.saved {
+		if err := t.save(); err != nil {
+			return err
+		}
 	}
 	return ErrInterrupted
 }
@@ -187,7 +218,7 @@ func (t *Trainer) seed(step int64) int64 {
 
 func (t *Trainer) runHooks(ctx context.Context, last bool) error {
 	for _, h := range t.Hooks {
-		if !last && !due(h.Every, t.state.Step) {
+		if !h.due(t.state.Step, last) || t.Log.has(h.Name, t.state.Step) {
 			continue
 		}
 		t.clock.lap()

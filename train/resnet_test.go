@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	gml "github.com/gomlx/gomlx/ml/model"
+
 	"tandem/backend/backendtest"
 	"tandem/checkpoints"
 	"tandem/checkpoints/safetensors"
@@ -15,6 +17,7 @@ import (
 	"tandem/loss"
 	"tandem/model"
 	"tandem/optim"
+	"tandem/train/tune"
 )
 
 // resnetModel is the smallest modified ResNet: batch norm in training and in evaluation, attention pooling.
@@ -57,13 +60,22 @@ func (s *patterns) Recycle(Batch) {}
 
 func newResNetTrainer(t *testing.T, dir string, stop int64, src *patterns) *Trainer {
 	t.Helper()
+	return newTunedResNet(t, dir, stop, src, tune.Config{})
+}
+
+func newTunedResNet(t *testing.T, dir string, stop int64, src *patterns, way tune.Config) *Trainer {
+	t.Helper()
 	c := resnetModel()
 	store, err := c.NewStore(3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	oc := optim.Config{LearningRate: 3e-3, ClipNorm: 1, Schedule: optim.Schedule{Warmup: duration.Steps(5)}}.WithDefaults()
-	stepper, err := NewStepper(backendtest.Go(t), store, Stepper{Model: c, Loss: loss.Config{}.WithDefaults(), Optim: oc})
+	s := Stepper{Model: c, Loss: loss.Config{}.WithDefaults(), Optim: oc}
+	if err := s.Tune(store, way.WithDefaults(), 3); err != nil {
+		t.Fatal(err)
+	}
+	stepper, err := NewStepper(backendtest.Go(t), store, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,4 +185,58 @@ func checkStatistics(t *testing.T, dir string, step int64) {
 	if want := 3 + 4*4; norms != want {
 		t.Errorf("%d batch norms counted, want %d", norms, want)
 	}
+}
+
+// TestTunedResNet: what is frozen of a ResNet stays the same to the last bit, the statistics of its batch norms too;
+// adapters, which only the text tower can carry, are saved and read back; and the step's memory is estimated.
+func TestTunedResNet(t *testing.T) {
+	for name, test := range map[string]struct {
+		way    tune.Config
+		moving func(path string) bool
+	}{
+		"last groups open": {tune.Config{LockImage: &tune.Lock{Unlocked: 2}, LockText: &tune.Lock{}}, func(p string) bool {
+			return strings.HasPrefix(p, "visual/stage_3/") || strings.HasPrefix(p, "visual/attnpool/") || p == "logit_scale"
+		}},
+		"adapters": {tune.Config{LoRA: &tune.LoRA{Rank: 2}}, model.Adaptable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, dir := newTunedResNet(t, t.TempDir(), 1, &patterns{}, tune.Config{}), t.TempDir()
+			initial := filepath.Join(dir, "initial.safetensors")
+			if err := checkpoints.WriteTensors(initial, variablesOf(mustSnapshot(t, before.Stepper))); err != nil {
+				t.Fatal(err)
+			}
+			tr := newTunedResNet(t, dir, 3, &patterns{}, test.way)
+			if m := tr.Stepper.Estimate(patternBatch, 6, false, false); m.Activations <= 0 {
+				t.Errorf("the activations are estimated at %d bytes", m.Activations)
+			}
+			if err := tr.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			saved := tr.Root.StepDir(3)
+			old, now := sums(t, initial), sums(t, filepath.Join(saved, checkpoints.WeightsName))
+			for path, sum := range now {
+				if changed := sum != old[path]; changed && !test.moving(path) {
+					t.Errorf("%s is frozen and changed", path)
+				} else if !changed && test.moving(path) && !strings.HasSuffix(path, "attnpool/k/bias") {
+					t.Errorf("%s did not change", path)
+				}
+			}
+			state, err := ReadState(saved)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := newTunedResNet(t, dir, 4, &patterns{}, test.way).Restore(saved, state); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func mustSnapshot(t *testing.T, s *Stepper) *gml.Store {
+	t.Helper()
+	store, err := s.Snapshot(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
 }

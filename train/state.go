@@ -60,6 +60,7 @@ func (t *Trainer) save() error {
 	if err != nil {
 		return err
 	}
+	t.saved = state.Step
 	return t.Log.Saved(dir, state.Step, t.clock.lap())
 }
 
@@ -106,7 +107,7 @@ func (t *Trainer) Restore(dir string, state State) error {
 	if err := checkpoints.ReadTensors(filepath.Join(dir, optimizerName), moments); err != nil {
 		return err
 	}
-	t.state = state
+	t.state, t.saved = state, state.Step
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	gml "github.com/gomlx/gomlx/ml/model"
 
+	"tandem/checkpoints/peft"
 	"tandem/internal/prng"
 	"tandem/optim"
 	"tandem/train/tune"
@@ -51,7 +52,10 @@ func (s *Stepper) Tune(store *gml.Store, c tune.Config, seed uint64) error {
 		return fmt.Errorf("optim.rules train %s besides the adapters, which a file of adapters alone would not hold: freeze it", others)
 	}
 	s.AdapterDropout = c.LoRA.Dropout
-	return s.Model.AddAdapters(store, adapted, c.LoRA.Rank, c.LoRA.Alpha, prng.Mix(seed, adapterStream))
+	if err := s.Model.AddAdapters(store, adapted, c.LoRA.Rank, c.LoRA.Alpha, prng.Mix(seed, adapterStream)); err != nil {
+		return err
+	}
+	return peft.Writable(s.Model, s.Model.Adapters(store))
 }
 
 // adapterStream keeps the adapters' initial values apart from the model's.

@@ -13,7 +13,9 @@ func HF(c model.Config) Table {
 	c = c.WithDefaults()
 	var t Table
 	siglip := c.Vision.Pool == model.PoolMap
-	t.hfVision(c.Vision, siglip)
+	if c.Vision.Kind == model.ViT { // transformers has no modified ResNet: of such a model only the rest is mapped
+		t.hfVision(c.Vision, siglip)
+	}
 	t.hfText(c.Text)
 	if siglip {
 		t.hfPool(c.Vision)

@@ -12,8 +12,8 @@ import (
 )
 
 // Locate finds on disk the model that a user names: hf://org/name[@revision], which is fetched into the cache; a directory
-// or a file of any format; or a run of tandem's, whose newest good checkpoint is taken. warn gets a line for each broken
-// checkpoint passed over, and may be nil.
+// or a file of any format; or a run of tandem's, whose final model is taken, or its newest good checkpoint
+// (checkpoints.Resolve). warn gets a line for each broken checkpoint passed over, and may be nil.
 func Locate(ctx context.Context, name string, from Format, o HubOptions, warn func(string)) (path string, err error) {
 	if IsHub(name) {
 		o.From = from
@@ -28,11 +28,11 @@ func Locate(ctx context.Context, name string, from Format, o HubOptions, warn fu
 	return checkpoints.Resolve(name, warn)
 }
 
-// isRun reports whether a directory holds checkpoints of tandem's, or is meant to.
+// isRun reports whether a directory holds checkpoints of tandem's or a final model, or is meant to.
 func isRun(dir string) bool {
 	steps, err := (checkpoints.Root{Dir: dir}).Steps()
 	inside, _ := fs.Stat(os.DirFS(dir), checkpoints.CheckpointsName)
-	return err == nil && (len(steps) > 0 || inside != nil)
+	return err == nil && (len(steps) > 0 || inside != nil || checkpoints.HasFinal(dir))
 }
 
 // Load reads a whole model that Locate finds: what describes it, with its tokenizer, and its weights as float32. Notes and

@@ -86,6 +86,24 @@ func partsOf(c model.Config) map[string][]part {
 	return parts
 }
 
+// Writable says what of a model's adapters Write could not write, if anything: better before a training than after it.
+func Writable(c model.Config, adapters []model.Adapter) error {
+	names := partsOf(c)
+	for _, a := range adapters {
+		if err := checkParts(a, names[a.Weight]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkParts(a model.Adapter, parts []part) error {
+	if len(parts) != a.Parts() {
+		return fmt.Errorf("peft: %s stands for %d layers of transformers, its adapter has %d parts", a.Weight, len(parts), a.Parts())
+	}
+	return nil
+}
+
 // Write fills dir with the adapters of a model in memory. base names the model they belong to.
 func Write(dir, base string, c model.Config, adapters []model.Adapter, dropout float64) error {
 	if len(adapters) == 0 {
@@ -131,8 +149,8 @@ func split(a model.Adapter, parts []part) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(parts) != a.Parts() {
-		return nil, fmt.Errorf("peft: %s stands for %d layers of transformers, its adapter has %d parts", a.Weight, len(parts), a.Parts())
+	if err := checkParts(a, parts); err != nil {
+		return nil, err
 	}
 	out := slices.Clone(parts)
 	for i := range out {

@@ -125,7 +125,7 @@ func TestKilledBuild(t *testing.T) {
 		timer := time.AfterFunc(took/3+took*time.Duration(i)/8, func() { cmd.Process.Kill() })
 		err := cmd.Wait()
 		timer.Stop()
-		if err == nil {
+		if err == nil || strings.Contains(said.String(), "holds finished shards already") { // killed on its way out
 			break
 		}
 		if kills++; kills > 200 {

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -18,13 +20,13 @@ import (
 	"tandem/internal/zeroshot"
 )
 
-const classifyUsage = `usage: eval classify -ckpt DIR -labels "dog,cat,…" [-template "a photo of a {}."] [-min-similarity X] IMAGE…
-       eval classify -ckpt DIR -rule FILE [-labels …] IMAGE…
-       eval classify -ckpt DIR -probe FILE IMAGE…
+const classifyUsage = `usage: go run ./cmd/eval classify -ckpt DIR -labels "dog,cat,…" [-template "a photo of a {}."] [-min-similarity X] IMAGE…
+       go run ./cmd/eval classify -ckpt DIR -rule FILE [-labels …] IMAGE…
+       go run ./cmd/eval classify -ckpt DIR -probe FILE IMAGE…
 
 Prints for each image "label: probability" lines, best first, or "unknown" where no label fits. A rule, which an
 evaluation with -out saved under rules/, brings labels and templates, says what is unknown, and marks with a * the labels
-that cannot be ruled out. A probe, which eval probe saved, brings its own labels.
+that cannot be ruled out. A probe, which probe -save wrote, brings its own labels.
 `
 
 // classifyFlags are what classify understands.
@@ -45,7 +47,7 @@ func runClassify(ctx context.Context, c *common, args []string, stdout, stderr i
 	flags.Var(&f.templates, "template", "prompt with a {} where the label goes; repeatable, several are averaged (default \"a photo of a {}.\")")
 	flags.Float64Var(&f.minSimilarity, "min-similarity", -1, "answer unknown if the best cosine similarity is under this")
 	flags.StringVar(&f.rule, "rule", "", "`file` of a rule for \"unknown\" that an evaluation saved")
-	flags.StringVar(&f.probe, "probe", "", "`file` of a probe that eval probe saved")
+	flags.StringVar(&f.probe, "probe", "", "`file` of a probe that probe -save wrote")
 	flags.BoolVar(&f.json, "json", false, "print one line of JSON for each image")
 	flags.IntVar(&f.top, "top", 0, "print only so many answers of an image (0: all)")
 	if err := parse(flags, args, stderr, classifyUsage); err != nil {
@@ -57,6 +59,9 @@ func runClassify(ctx context.Context, c *common, args []string, stdout, stderr i
 	if f.probe != "" && (f.rule != "" || f.labels != "" || len(f.templates) > 0) {
 		return fault.Userf("-probe brings its own labels: leave out -labels, -template and -rule")
 	}
+	if err := zeroshot.CheckTemplates(f.templates); err != nil {
+		return fault.Userf("-template: %w", err)
+	}
 	files, err := readFiles(flags.Args())
 	if err != nil {
 		return err
@@ -65,17 +70,37 @@ func runClassify(ctx context.Context, c *common, args []string, stdout, stderr i
 	if err != nil {
 		return err
 	}
-	for i, path := range flags.Args() {
-		predictions, err := classify(ctx, files[i])
-		if err != nil {
+	return f.classifyAll(ctx, classify, flags.Args(), files, stdout, stderr)
+}
+
+// classifyAll prints the answers of every image. One that cannot be decoded ends it only where it is the only one.
+func (f *classifyFlags) classifyAll(ctx context.Context, classify classifyFunc, paths []string, files []file, stdout, stderr io.Writer) error {
+	failed := 0
+	for i, path := range paths {
+		predictions, err := []embed.Prediction(nil), files[i].err
+		if err == nil {
+			predictions, err = classify(ctx, files[i].content)
+		}
+		_, undecodable := errors.AsType[*embed.ImageError](err)
+		switch {
+		case err != nil && !undecodable && files[i].err == nil:
+			return fmt.Errorf("%s: %w", path, err)
+		case err != nil && len(paths) == 1:
 			return fault.Userf("%s: %w", path, err)
+		case err != nil:
+			failed++
+			fmt.Fprintf(stderr, "eval: %s: %s\n", path, fault.OneLine(err))
+			continue
 		}
 		if f.top > 0 {
 			predictions = predictions[:min(f.top, len(predictions))]
 		}
-		if err := printPredictions(stdout, path, predictions, flags.NArg() > 1, f.json); err != nil {
+		if err := printPredictions(stdout, path, predictions, len(paths) > 1, f.json); err != nil {
 			return err
 		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d images could not be read", failed, len(paths))
 	}
 	return nil
 }
@@ -85,7 +110,7 @@ type classifyFunc func(ctx context.Context, image []byte) ([]embed.Prediction, e
 
 func (f *classifyFlags) classifier(ctx context.Context, c *common, stderr io.Writer) (classifyFunc, error) {
 	if f.probe != "" {
-		return f.probeClassifier(c)
+		return f.probeClassifier(c, stderr)
 	}
 	labels := splitLabels(f.labels)
 	options := []embed.ClassifyOption{embed.WithMinSimilarity(f.minSimilarity)}
@@ -109,31 +134,22 @@ func (f *classifyFlags) classifier(ctx context.Context, c *common, stderr io.Wri
 			}
 		}
 	}
-	m, err := c.open(progress.New(io.Discard))
+	m, err := c.open(progress.New(stderr)) // warnings, and what has to be downloaded first
 	if err != nil {
 		return nil, err
-	}
-	if rule != nil {
-		if err := f.checkRule(m, rule, labels, stderr); err != nil {
-			return nil, err
-		}
 	}
 	classifier, err := m.NewClassifier(ctx, labels, options...)
 	if err != nil {
 		return nil, err
 	}
+	if rule != nil {
+		f.warnOfLabels(rule, labels, stderr)
+	}
 	return classifier.Classify, nil
 }
 
-// checkRule refuses a rule of another model and warns where other labels or templates make it a guess.
-func (f *classifyFlags) checkRule(m *embed.Model, rule *zeroshot.Rule, labels []string, stderr io.Writer) error {
-	fingerprint, err := modelFingerprint(m)
-	if err != nil {
-		return err
-	}
-	if !sameModel(rule.Model, fingerprint) {
-		return fault.Userf("%s was fitted to another model (%.12s, this is %.12s): evaluate this one to get its rule", f.rule, rule.Model, fingerprint)
-	}
+// warnOfLabels says where other labels or templates than a rule's make it a guess.
+func (f *classifyFlags) warnOfLabels(rule *zeroshot.Rule, labels []string, stderr io.Writer) {
 	names := make([]string, len(rule.Classes))
 	for i, class := range rule.Classes {
 		names[i] = class.Name
@@ -141,29 +157,23 @@ func (f *classifyFlags) checkRule(m *embed.Model, rule *zeroshot.Rule, labels []
 	if !slices.Equal(names, labels) || len(f.templates) > 0 && !slices.Equal(f.templates, rule.Templates) {
 		fmt.Fprintf(stderr, "eval: %s was fitted to other labels or templates: its threshold and sets promise nothing here\n", f.rule)
 	}
-	return nil
 }
 
-// sameModel compares a stored fingerprint, which may have the backend behind it, with a model's.
-func sameModel(stored, fingerprint string) bool {
-	return stored == "" || strings.HasPrefix(stored, fingerprint)
-}
-
-func (f *classifyFlags) probeClassifier(c *common) (classifyFunc, error) {
+func (f *classifyFlags) probeClassifier(c *common, stderr io.Writer) (classifyFunc, error) {
 	p, file, err := probe.Load(f.probe)
 	if err != nil {
 		return nil, err
 	}
-	m, err := c.open(progress.New(io.Discard))
+	m, err := c.open(progress.New(stderr))
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := modelFingerprint(m)
+	same, err := m.IsFor(file.Model)
 	if err != nil {
 		return nil, err
 	}
-	if file.Dim != m.Dim() || !sameModel(file.Model, fingerprint) {
-		return nil, fault.Userf("%s was trained on another model's embeddings (%.12s, this is %.12s): train it again with eval probe", f.probe, file.Model, fingerprint)
+	if file.Dim != m.Dim() || !same {
+		return nil, fault.Userf("%s was trained on the embeddings of another model (%.12s): train it again with %s probe", f.probe, file.Model, program)
 	}
 	return func(ctx context.Context, image []byte) ([]embed.Prediction, error) {
 		rows, err := m.EncodeImages(ctx, image)
@@ -179,13 +189,22 @@ func (f *classifyFlags) probeClassifier(c *common) (classifyFunc, error) {
 	}, nil
 }
 
+// file is an image's content, or why it could not be read.
+type file struct {
+	content []byte
+	err     error
+}
+
 // readFiles reads all images before anything is computed, so that a misspelt name costs no waiting.
-func readFiles(paths []string) ([][]byte, error) {
-	files := make([][]byte, len(paths))
+func readFiles(paths []string) ([]file, error) {
+	files := make([]file, len(paths))
 	for i, path := range paths {
-		var err error
-		if files[i], err = os.ReadFile(path); err != nil {
-			return nil, fault.User(err)
+		files[i].content, files[i].err = os.ReadFile(path)
+		if errors.Is(files[i].err, fs.ErrNotExist) {
+			return nil, fault.Userf("%s: no such file", path)
+		}
+		if wrapped, ok := errors.AsType[*fs.PathError](files[i].err); ok {
+			files[i].err = wrapped.Err // the name is said anyway
 		}
 	}
 	return files, nil

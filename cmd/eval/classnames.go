@@ -22,7 +22,7 @@ import (
 	"tandem/internal/fault"
 )
 
-const classnamesUsage = `usage: eval fetch-classnames -out DIR [-wheels DIR]
+const classnamesUsage = `usage: go run ./cmd/eval fetch-classnames -out DIR [-wheels DIR]
 
 Fetches, with pip, the class names and templates that CLIP_benchmark (clip-benchmark 1.6.2) and open_clip
 (open-clip-torch 3.3.0) use, and writes for each task DIR/NAME.templates.txt and, where the packages have them,
@@ -45,6 +45,9 @@ func runFetchClassnames(ctx context.Context, c *common, args []string, stdout, s
 	}
 	if *out == "" || flags.NArg() > 0 {
 		return fault.Userf("name the directory to write with -out, and nothing else")
+	}
+	if err := checkDirectories(*out); err != nil {
+		return err
 	}
 	dir := *local
 	if dir == "" {

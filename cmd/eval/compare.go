@@ -10,9 +10,9 @@ import (
 	"tandem/internal/fault"
 )
 
-const compareUsage = `usage: eval compare [-html FILE] [-json FILE] REPORT REPORT…
+const compareUsage = `usage: go run ./cmd/eval compare [-html FILE] [-json FILE] REPORT REPORT…
 
-Compares reports (directories that eval -out wrote, or their JSON files): a table over models and tasks, and paired tests
+Compares reports (directories that -out wrote, or their JSON files): a table over models and tasks, and paired tests
 of each model against the first. What keeps two numbers from being comparable is named.
 `
 
@@ -27,6 +27,9 @@ func runCompare(_ context.Context, c *common, args []string, stdout, stderr io.W
 	}
 	if flags.NArg() < 2 {
 		return fault.Userf("a comparison needs two reports: name the directories that -out wrote")
+	}
+	if err := checkOutputs(*html, *json); err != nil {
+		return err
 	}
 	var runs []compare.Run
 	for _, path := range flags.Args() {

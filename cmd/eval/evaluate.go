@@ -20,13 +20,13 @@ import (
 	"tandem/internal/zeroshot"
 )
 
-const tasksUsage = `usage: eval -ckpt DIR -task NAME|FILE|DIR [-out DIR] [flags]
-       eval classify -ckpt DIR -labels "dog,cat" [-rule FILE] [-probe FILE] IMAGE…
-       eval probe -ckpt DIR -task TASK [-train SPLIT] [-save FILE]
-       eval compare REPORT REPORT…
-       eval verify REPORT
-       eval new -out DIR FOLDER|CSV|IDX|PARQUET|TARS
-       eval fetch-classnames -out DIR
+const tasksUsage = `usage: go run ./cmd/eval -ckpt DIR -task NAME|FILE|DIR [-out DIR] [flags]
+       go run ./cmd/eval classify -ckpt DIR -labels "dog,cat" [-rule FILE] [-probe FILE] IMAGE…
+       go run ./cmd/eval probe -ckpt DIR -task TASK [-train SPLIT] [-save FILE]
+       go run ./cmd/eval compare REPORT REPORT…
+       go run ./cmd/eval verify REPORT
+       go run ./cmd/eval new -out DIR FOLDER|CSV|IDX|PARQUET|TARS
+       go run ./cmd/eval fetch-classnames -out DIR
 
 Evaluates a model on a task: a built-in one, a YAML file, or a directory of labelled images or shards.
 `
@@ -123,7 +123,7 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := modelFingerprint(m)
+	fingerprint, err := m.Fingerprint()
 	if err != nil {
 		return nil, err
 	}
@@ -132,11 +132,11 @@ func (f *evaluateFlags) evaluateTasks(ctx context.Context, c *common, p *progres
 		return nil, err
 	}
 	report := &eval.Report{Title: "tandem evaluation", Model: describe(m), Manifest: &eval.Manifest{
-		Checkpoint: m.Dir, Model: fingerprint, Backend: c.backend, Devices: c.devices, Seed: f.seed, Doubt: f.doubt, Versions: eval.Versions(),
+		Checkpoint: m.Dir, Model: fingerprint, Backend: m.Backend.Name, Devices: c.devices, Seed: f.seed, Doubt: f.doubt, Versions: versions(m),
 	}}
 	encoder := &counted{Encoder: m}
 	session := eval.NewSession(encoder, eval.Options{
-		Cache: cache, Model: c.embeddings(fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
+		Cache: cache, Model: c.embeddings(m, fingerprint), Open: opener.Open, Doubt: f.doubt, Pictures: true, Seed: f.seed,
 	})
 	for _, t := range tasks {
 		encoder.bar = p.Start(t.Task.Name, t.Size(), "images")

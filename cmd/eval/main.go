@@ -26,6 +26,9 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
+// program is how messages tell the user to run this command: eval alone is a word of the shell's own.
+const program = "go run ./cmd/eval"
+
 // common are the flags that every subcommand has.
 type common struct {
 	checkpoint string
@@ -36,7 +39,7 @@ type common struct {
 }
 
 func (c *common) register(flags *flag.FlagSet) {
-	flags.StringVar(&c.checkpoint, "ckpt", "", "`directory` of a checkpoint, or of a run, whose newest one is taken")
+	flags.StringVar(&c.checkpoint, "ckpt", "", "`directory` of a checkpoint or of a run, of which the final model is taken, or the newest checkpoint")
 	flags.StringVar(&c.backend, "backend", "auto", "auto, xla:cpu, xla:cuda, xla:tpu or go")
 	flags.BoolVar(&c.offline, "offline", false, "never download anything")
 	flags.IntVar(&c.devices, "devices", 1, "`number` of devices to split each batch of images or texts over")
@@ -91,6 +94,7 @@ func parse(flags *flag.FlagSet, args []string, stderr io.Writer, usage string) e
 		fmt.Fprintln(stderr, usage)
 		flags.PrintDefaults()
 	}
+	flags.Init(strings.Replace(flags.Name(), "eval", program, 1), flags.ErrorHandling())
 	return fault.ParseFlags(flags, args, stderr)
 }
 

@@ -24,7 +24,7 @@ import (
 	"tandem/internal/zeroshot"
 )
 
-const probeUsage = `usage: eval probe -ckpt DIR -task TASK [-train SPLIT] [-kind linear|knn|tip-adapter] [-shots 1,2,4,8,16] [-plot FILE] [-save FILE]
+const probeUsage = `usage: go run ./cmd/eval probe -ckpt DIR -task TASK [-train SPLIT] [-kind linear|knn|tip-adapter] [-shots 1,2,4,8,16] [-plot FILE] [-save FILE]
 
 Trains a small classifier on the embeddings of a task's training split and measures it on the task's own split, beside the
 zero-shot classifier. Where both are the same split, a part of it is held out: the same pictures every time, by a hash of
@@ -53,6 +53,7 @@ type probeReport struct {
 	SkippedTrain map[string]int `json:"skipped_train,omitempty"`
 	SkippedTest  map[string]int `json:"skipped_test,omitempty"`
 	Untrained    int            `json:"untrained,omitempty"`
+	LeftOut      string         `json:"left_out,omitempty"` // when the data were read
 
 	ZeroShot metrics.Metric    `json:"zero_shot"`
 	Probe    *metrics.Metric   `json:"probe,omitempty"`
@@ -75,7 +76,7 @@ func runProbe(ctx context.Context, c *common, args []string, stdout, stderr io.W
 	flags.Float64Var(&f.holdout, "holdout", 0.2, "share to measure on of pictures that are in the task's split and in the one to train on")
 	flags.Float64Var(&f.validation, "validation", 0.2, "share of the training split to choose settings on")
 	flags.Uint64Var(&f.seed, "seed", 0, "of the split and the draws")
-	flags.StringVar(&f.save, "save", "", "write the probe to this `file`, for eval classify -probe")
+	flags.StringVar(&f.save, "save", "", "write the probe to this `file`, for classify -probe")
 	flags.StringVar(&f.json, "json", "", "write the numbers to this `file`")
 	flags.StringVar(&f.cache, "cache", "auto", "`directory` of cached embeddings; auto is in the user's cache directory, none keeps none")
 	if err := parse(flags, args, stderr, probeUsage); err != nil {
@@ -174,7 +175,7 @@ func (f *probeFlags) run(ctx context.Context, c *common, p *progress.Reporter, o
 	train, test, classifier := d.Train, d.Test, d.Classifier
 	report := probeReport{
 		Task: t.Task.Name, Kind: f.kind, Train: train.Len(), Test: test.Len(), HeldOut: d.HeldOut,
-		SkippedTrain: d.SkippedTrain, SkippedTest: d.SkippedTest, Untrained: d.Untrained, Settings: map[string]string{},
+		SkippedTrain: d.SkippedTrain, SkippedTest: d.SkippedTest, Untrained: d.Untrained, LeftOut: d.LeftOut, Settings: map[string]string{},
 	}
 	zero := &probe.TipAdapter{Train: probe.Set{Classes: train.Classes}, Text: classifier.Rows, Scale: classifier.Scale}
 	report.ZeroShot = probe.Accuracy(zero, test)
@@ -229,7 +230,7 @@ func (f *probeFlags) curves(train, test probe.Set, classifier *zeroshot.Classifi
 
 // embed encodes both splits and the classes.
 func (f *probeFlags) embed(ctx context.Context, c *common, m *embed.Model, p *progress.Reporter, opener *configs.Opener, t configs.OpenTask) (d eval.ProbeData, model string, err error) {
-	fingerprint, err := modelFingerprint(m)
+	fingerprint, err := m.Fingerprint()
 	if err != nil {
 		return d, "", err
 	}
@@ -237,7 +238,7 @@ func (f *probeFlags) embed(ctx context.Context, c *common, m *embed.Model, p *pr
 	if err != nil {
 		return d, "", err
 	}
-	model = c.embeddings(fingerprint)
+	model = c.embeddings(m, fingerprint)
 	encoder := &counted{Encoder: m, bar: p.Start(t.Task.Name, -1, "images")}
 	session := eval.NewSession(encoder, eval.Options{Cache: cache, Model: model, Open: opener.Open, Seed: f.seed})
 	d, err = session.Labelled(ctx, t.Task, t.Set, eval.Subset{Split: f.train}, f.holdout)
@@ -319,6 +320,9 @@ func (r probeReport) notes() (lines []string) {
 		if line := eval.SkippedWords(side.skipped); line != "" {
 			lines = append(lines, fmt.Sprintf("left out of %s: %s", side.name, line))
 		}
+	}
+	if r.LeftOut != "" {
+		lines = append(lines, "left out: "+r.LeftOut)
 	}
 	if r.Untrained > 0 {
 		lines = append(lines, fmt.Sprintf("%d of the %d measured are of classes without a training example: they count as wrong", r.Untrained, r.Test))

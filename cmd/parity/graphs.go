@@ -130,7 +130,7 @@ type trained struct {
 func goldenOptimiser() optim.Config {
 	decay := 0.2
 	return optim.Config{
-		LearningRate: 5e-4, Beta1: 0.9, Beta2: 0.98, Epsilon: 1e-6, WeightDecay: &decay, Schedule: optim.Schedule{Name: optim.Constant},
+		LearningRate: 5e-4, Beta1: new(0.9), Beta2: 0.98, Epsilon: 1e-6, WeightDecay: &decay, Schedule: optim.Schedule{Name: optim.Constant},
 	}.WithDefaults()
 }
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -28,13 +30,15 @@ func (s *session) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.teacherDigest != "" {
+		identity[teacherDigest] = s.teacherDigest
+	}
 	rows, batch := s.loader.Rows(), int64(e.Data.Batch)
 	total := e.Train.Length.ToSteps(batch, rows, 0)
-	stop := total
-	if s.options.steps > 0 {
-		stop = s.options.steps
-		total = max(total, stop)
+	if err := s.checkLength(total, rows); err != nil {
+		return err
 	}
+	stop := cmp.Or(s.options.steps, total)
 	t := &train.Trainer{
 		Config: e.Train, Stepper: stepper, Curve: e.Optim.Schedule.Over(total, batch, rows), Batches: batches{s.loader, &s.rows, s.head},
 		Rows: rows, Batch: batch, Total: total, Stop: stop, SaveEvery: e.Train.SaveEvery.ToSteps(batch, rows, total),
@@ -48,6 +52,7 @@ func (s *session) assemble(ctx context.Context) error {
 	}
 	var step int64
 	if s.resumed != nil {
+		configs.Deciding(s.resumed.Identity)
 		if err := t.Restore(s.resumedDir, *s.resumed); err != nil {
 			return err
 		}
@@ -62,6 +67,19 @@ func (s *session) assemble(ctx context.Context) error {
 	t.Log = s.logger
 	s.trainer = t
 	s.announce(rows, total, stop)
+	return nil
+}
+
+// checkLength refuses what would give the schedule another length than the recipe's, or than the run began with.
+func (s *session) checkLength(total, rows int64) error {
+	length := s.experiment.Train.Length
+	if s.options.steps > total {
+		return fault.Userf("-steps %d is more than the %d steps of train.length %s, where the schedule ends: to train longer, set train.length", s.options.steps, total, length)
+	}
+	if s.resumed != nil && s.resumed.Total != total {
+		return fault.Userf("%s was to take %d steps in all; train.length %s of %d pairs is %d: have the data changed? Their schedules differ, so use another -dir, or start from the run with -init",
+			s.resumedDir, s.resumed.Total, length, rows, total)
+	}
 	return nil
 }
 
@@ -118,8 +136,8 @@ func (s *session) addHooks(ctx context.Context, t *train.Trainer, every int64) (
 	if s.selection, err = s.openSelection(ctx, step); err != nil || s.selection == nil {
 		return err
 	}
-	if t.SaveEvery == 0 || every%t.SaveEvery != 0 {
-		t.SaveEvery = every
+	if step != t.Stop && step%every != 0 {
+		s.selection.forget(step) // measured because the run was to end there
 	}
 	t.Root.Protected = s.selection.protects
 	t.Hooks = append(t.Hooks, s.selection.hook(every, s.currentEncoder(), s.currentHead))
@@ -155,13 +173,18 @@ func (s *session) announce(rows, total, stop int64) {
 	}
 }
 
+// configName is the recipe that a run keeps of itself.
+const configName = "config.yaml"
+
 // writeConfig records the configuration as it is used, every default filled in.
 func (s *session) writeConfig() error {
-	content, err := s.experiment.YAML()
+	e := s.experiment
+	e.Data.Sources = s.named // the data sets' places differ from machine to machine
+	content, err := e.YAML()
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(filepath.Join(s.dir, "config.yaml"), content, 0o644)
+	return atomicfile.WriteFile(filepath.Join(s.dir, configName), content, 0o644)
 }
 
 // batches adapts a data.Loader to what the trainer consumes.
@@ -219,16 +242,24 @@ func (s *session) checkTasks() error {
 			return err
 		}
 	}
-	return nil
+	if e.Select == nil {
+		return nil
+	}
+	if info, err := os.Stat(e.Select.Task); err == nil && info.IsDir() {
+		return nil // may be pictures yet to be read: openSelection checks
+	}
+	tasks, err := configs.Tasks(e.Select.Task)
+	if err != nil {
+		return err
+	}
+	return checkSelect(*e.Select, tasks)
 }
 
-// openTasks resolves references to tasks and opens their data, until the session ends. The recipe's own data set is known
-// by its name.
+// openTasks resolves references to tasks and opens their data, until the session ends. Data sets that are trained on are
+// known by their names, the recipe's own is made as it says, trained on or not.
 func (s *session) openTasks(ctx context.Context, refs []string) ([]configs.OpenTask, error) {
 	s.tasks.Options = prepare.Options{Offline: s.options.offline, Progress: s.progress}
-	if own := s.experiment.Dataset.Name; own != "" {
-		s.tasks.Own = map[string]string{own: s.experiment.Data.Sources[0].Shards}
-	}
+	s.tasks.Dataset = s.experiment.Dataset
 	return s.tasks.Tasks(ctx, refs...)
 }
 
@@ -294,7 +325,7 @@ func (s *session) currentEncoder() func() (*embed.Model, error) {
 // report evaluates the trained model and writes what a person reads last: a table, and the page it belongs to.
 func (s *session) report(ctx context.Context) error {
 	refs := s.experiment.Eval.Final
-	if len(refs) == 0 {
+	if len(refs) == 0 && s.experiment.Init == "" {
 		return nil
 	}
 	runs, err := s.openTasks(ctx, refs)
@@ -346,8 +377,10 @@ func (s *session) writeReport(report *eval.Report) error {
 	if err := atomicfile.Write(page, 0o644, report.WriteHTML); err != nil {
 		return err
 	}
-	if err := report.WriteTable(s.stdout); err != nil {
-		return err
+	if len(report.Results) > 0 {
+		if err := report.WriteTable(s.stdout); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(s.stdout, "\nreport: %s\n", page)
 	return nil

@@ -36,7 +36,7 @@ func (s *session) preflight(ctx context.Context) error {
 		}
 	}
 	defer s.loader.Close()
-	if err := s.checkFingerprint(); err != nil {
+	if err := s.checkFingerprint(ctx); err != nil {
 		return err
 	}
 	stepper := s.stepper
@@ -131,12 +131,12 @@ func duplicateShare(keys []int32) float64 {
 }
 
 // checkFingerprint refuses a tokenizer that is not the one the initial model was trained with.
-func (s *session) checkFingerprint() error {
+func (s *session) checkFingerprint(ctx context.Context) error {
 	dir := s.experiment.Init
 	if dir == "" || foreign.IsHub(dir) {
 		return nil
 	}
-	path, err := localModel(dir, func(string, ...any) {})
+	path, err := localModel(ctx, dir, func(string, ...any) {})
 	if err != nil || !checkpoints.IsModelDir(path) {
 		return err
 	}
@@ -175,10 +175,11 @@ func (s *session) checkTraps(p probeResult, rows, total int64) {
 	case high == 0 && e.Init != "" && e.Tune.LoRA == nil && lr > fullTuningLR:
 		s.warn("optim.lr %g is high for fine-tuning a whole tower: above %g it tends to forget what it knew", lr, fullTuningLR)
 	}
-	if p.duplicates > 0.05 && e.Loss.Duplicates == loss.DuplicatesIgnore && e.Loss.Name != "" {
+	contrast := !s.stepper.HasHead() // a head compares pictures with classes, however the batch is made
+	if contrast && p.duplicates > 0.05 && e.Loss.Duplicates == loss.DuplicatesIgnore && e.Loss.Name != "" {
 		s.warn("%.0f %% of a batch share a caption with another pair and count as its negatives: set loss.duplicates to positive or mask", 100*p.duplicates)
 	}
-	if batch < 32 {
+	if contrast && batch < 32 {
 		s.warn("data.batch %d gives each pair %d negatives: contrast wants more, 64 at least", batch, batch-1)
 	}
 	if batch > rows {

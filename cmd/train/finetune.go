@@ -15,24 +15,21 @@ import (
 	"tandem/embed"
 	"tandem/eval"
 	"tandem/internal/atomicfile"
+	"tandem/train"
 	"tandem/train/tune"
 )
-
-// finalName is where a fine-tuning leaves the model it arrived at: the best checkpoint, interpolated where that was asked
-// for.
-const finalName = "final"
 
 // tuningName is what a fine-tuning came to, for tables: unlike report.json it holds what differs from run to run.
 const tuningName = "tuning.json"
 
-// tuningSummary is tuning.json. Shares are of 1, the guard's null without guard tasks.
+// tuningSummary is tuning.json. Shares are of 1, the target's null without tasks to judge by, the guard's without guard tasks.
 type tuningSummary struct {
 	Init         string   `json:"init"`
 	Alpha        float64  `json:"alpha"`
 	Step         int64    `json:"step"`
-	TargetBefore float64  `json:"target_before"`
-	TargetTuned  float64  `json:"target_tuned"`
-	TargetTaken  float64  `json:"target_taken"`
+	TargetBefore *float64 `json:"target_before"`
+	TargetTuned  *float64 `json:"target_tuned"`
+	TargetTaken  *float64 `json:"target_taken"`
 	GuardBefore  *float64 `json:"guard_before"`
 	GuardTuned   *float64 `json:"guard_tuned"`
 	GuardTaken   *float64 `json:"guard_taken"`
@@ -46,11 +43,12 @@ func summaryOf(t *eval.Tuning, parameters int) tuningSummary {
 	before, after, taken := t.Before(), t.After(), t.Taken()
 	s := tuningSummary{
 		Init: t.Init, Alpha: taken.Alpha, Step: t.BestStep, Trained: t.Trained, Parameters: parameters, Seconds: t.Seconds, PeakBytes: t.PeakBytes,
-		TargetBefore: before.Target(), TargetTuned: after.Target(), TargetTaken: taken.Target(),
+	}
+	if len(before.Targets) > 0 {
+		s.TargetBefore, s.TargetTuned, s.TargetTaken = new(before.Target()), new(after.Target()), new(taken.Target())
 	}
 	if len(before.Guards) > 0 {
-		b, a, k := before.Guard(), after.Guard(), taken.Guard()
-		s.GuardBefore, s.GuardTuned, s.GuardTaken = &b, &a, &k
+		s.GuardBefore, s.GuardTuned, s.GuardTaken = new(before.Guard()), new(after.Guard()), new(taken.Guard())
 	}
 	return s
 }
@@ -105,7 +103,11 @@ func (s *session) finishTuning(ctx context.Context, report *eval.Report) (*embed
 	if err != nil {
 		return nil, err
 	}
-	t := &eval.Tuning{Init: s.experiment.Init, Trained: s.trainer.Stepper.NumTrainable(), BestStep: e.step, Seconds: s.trained.Seconds(), PeakBytes: peakMemory()}
+	took, err := train.TimeSpent(filepath.Join(s.dir, metricsName))
+	if err != nil {
+		return nil, err
+	}
+	t := &eval.Tuning{Init: s.experiment.Init, Trained: s.trainer.Stepper.NumTrainable(), BestStep: e.step, Seconds: took.Seconds(), PeakBytes: peakMemory()}
 	if err := s.sweep(ctx, e, t, targets, guards); err != nil {
 		return nil, err
 	}
@@ -150,7 +152,7 @@ func (s *session) sweep(ctx context.Context, e *ends, t *eval.Tuning, targets, g
 	task.Done()
 	t.Chosen = len(alphas) - 1
 	if wise != nil {
-		t.Chosen = tune.ChooseAlpha(chosenBy, wise.Tolerance)
+		t.Chosen = tune.ChooseAlpha(chosenBy, *wise.Tolerance)
 	}
 	return nil
 }
@@ -198,7 +200,7 @@ func (s *session) writeFinal(e *ends, alpha float64) error {
 	m.Source["init"] = s.experiment.Init
 	m.Source["step"] = fmt.Sprint(e.step)
 	m.Source["wise_alpha"] = fmt.Sprint(alpha)
-	dir := filepath.Join(s.dir, finalName)
+	dir := filepath.Join(s.dir, checkpoints.FinalName)
 	err := checkpoints.WriteDir(dir, func(tmp string) error {
 		if err := m.Write(tmp); err != nil {
 			return err
@@ -210,10 +212,15 @@ func (s *session) writeFinal(e *ends, alpha float64) error {
 		}
 		return checkpoints.WriteTensors(filepath.Join(tmp, checkpoints.WeightsName), variables(e.into))
 	})
-	if err == nil {
+	switch {
+	case err != nil:
+		return err
+	case alpha == 0:
+		s.progress.Linef("the initial model is in %s", dir)
+	default:
 		s.progress.Linef("the model of step %d at α = %g is in %s", e.step, alpha, dir)
 	}
-	return err
+	return nil
 }
 
 // jsonWriter writes v indented.

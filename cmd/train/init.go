@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/gomlx/gomlx/core/tensors"
 	gml "github.com/gomlx/gomlx/ml/model"
 
 	"tandem/checkpoints"
@@ -32,7 +33,7 @@ func (s *session) prepareInit(ctx context.Context) error {
 	source := s.experiment.Init
 	if !foreign.IsHub(source) {
 		var err error
-		if source, err = localModel(source, s.progress.Linef); err != nil {
+		if source, err = localModel(ctx, source, s.progress.Linef); err != nil {
 			return err
 		}
 	}
@@ -65,26 +66,36 @@ func (s *session) adopt(ctx context.Context, source string, opts foreign.Options
 	if err != nil {
 		return fault.Userf("%s with the model of %s: %w", s.options.config, s.experiment.Init, err)
 	}
+	if was, is := s.experiment.Data.Cache.Fit, adopted.Data.Cache.Fit; was != is {
+		s.progress.Linef("data.cache.fit is %d in place of %d: the initial model takes %d pixels", is, was, adopted.Data.Image.Size)
+	}
 	s.experiment, s.tokenizer = adopted, s.initial.Tokenizer
-	return nil
+	return s.addBias()
 }
 
-// localModel resolves a run or its checkpoints to one model directory; what holds none may be another format's.
-func localModel(path string, say func(string, ...any)) (string, error) {
+// addBias gives the initial model the bias on the logits that loss.name siglip learns, where it has none. It changes no
+// order of answers.
+func (s *session) addBias() error {
+	bias := s.experiment.Model.LogitBiasInit
+	if bias == nil || s.initial.Config.LogitBiasInit != nil {
+		return nil
+	}
+	s.initial.Config.LogitBiasInit = bias
+	_, err := s.initialStore.CreateVariable("/logit_bias", tensors.FromScalar(float32(*bias)))
+	return err
+}
+
+// localModel finds a model that is not on the hub, as every command does, and checks the files of one of tandem's.
+func localModel(ctx context.Context, path string, say func(string, ...any)) (string, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return "", fault.Userf("-init %s does not exist: give a model's directory, a run's, or hf://org/name", path)
+		return "", fault.Userf("the model %s does not exist: give a model's directory, a run's, or hf://org/name", path)
 	}
-	if checkpoints.IsModelDir(path) {
-		return path, checkpoints.Verify(path)
+	warn := func(line string) { say("passing over a broken checkpoint: %s", line) }
+	dir, err := foreign.Locate(ctx, path, "", foreign.HubOptions{}, warn)
+	if err == nil && dir == path && checkpoints.IsModelDir(path) {
+		err = fault.User(checkpoints.Verify(path))
 	}
-	if final := filepath.Join(path, finalName); checkpoints.IsModelDir(final) {
-		return final, nil
-	}
-	dir, err := checkpoints.Resolve(path, func(line string) { say("passing over a broken checkpoint: %s", line) })
-	if err != nil {
-		return path, nil //nolint:nilerr // foreign.Open says what is wrong with it
-	}
-	return dir, nil
+	return dir, err
 }
 
 func variables(store *gml.Store) []*gml.Variable {

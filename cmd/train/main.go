@@ -17,7 +17,6 @@ import (
 	"tandem/configs"
 	"tandem/internal/fault"
 	"tandem/internal/progress"
-	"tandem/train"
 )
 
 func main() {
@@ -58,8 +57,8 @@ func run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 		return fault.Report(stderr, "train", err, false)
 	}
 	err = execute(ctx, o, stdout, progress.New(stderr))
-	if errors.Is(err, train.ErrInterrupted) {
-		fmt.Fprintf(stderr, "train: interrupted; everything so far is saved. Go on with: %s\n", resumeCommand(o))
+	if stopped := (*interruption)(nil); errors.As(err, &stopped) {
+		fmt.Fprintf(stderr, "train: %s\n", stopped)
 		return fault.ExitInterrupted
 	}
 	return fault.Report(stderr, "train", err, o.verbose)
@@ -74,7 +73,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.check, "check", false, "say what the training would take and what looks wrong, and train nothing")
 	flags.StringVar(&o.dir, "dir", "", "run `directory` (default runs/NAME)")
 	flags.BoolVar(&o.resume, "resume", false, "continue the run in -dir from its newest good checkpoint")
-	flags.Int64Var(&o.steps, "steps", 0, "stop after `N` steps; the learning-rate schedule keeps the recipe's length")
+	flags.Int64Var(&o.steps, "steps", 0, "stop after `N` steps, at most the recipe's; the learning-rate schedule keeps the recipe's length")
 	flags.Int64Var(&o.saveEvery, "save-every", 0, "save a checkpoint every `N` steps")
 	flags.Var(&o.set, "set", "change a setting: `path=value`, for example optim.lr=1e-3 (repeatable)")
 	flags.StringVar(&o.backend, "backend", "auto", "auto, xla:cpu, xla:cuda, xla:tpu or go")
@@ -82,7 +81,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&o.offline, "offline", false, "never download anything")
 	flags.BoolVar(&o.verbose, "v", false, "print errors with everything known about them")
 	flags.Usage = func() {
-		fmt.Fprintf(stderr, "usage: train -config NAME|FILE [flags]\n\nTrains a CLIP. Try: train -config shapes\n\n")
+		fmt.Fprintf(stderr, "usage: train -config NAME|FILE [flags]\n\nTrains a CLIP. Try: go run ./cmd/train -config shapes\n\n")
 		flags.PrintDefaults()
 	}
 	if err := fault.ParseFlags(flags, args, stderr); err != nil {
@@ -97,6 +96,8 @@ func check(o options, rest []string) error {
 		return fmt.Errorf("unexpected argument %q: settings are changed with -set path=value", rest[0])
 	case o.config == "":
 		return fmt.Errorf("-config is missing: use one of %s, or a YAML file", strings.Join(configs.Names(), ", "))
+	case o.check && o.resume:
+		return fmt.Errorf("-check and -resume do not go together: -check looks at a training from its beginning; for that of a run, -config RUN/%s -check", configName)
 	case o.steps < 0:
 		return fmt.Errorf("-steps %d is negative", o.steps)
 	case o.devices < 1:
@@ -105,33 +106,6 @@ func check(o options, rest []string) error {
 		return fmt.Errorf("-save-every %d is negative", o.saveEvery)
 	}
 	return nil
-}
-
-// resumeCommand is how to go on after an interruption.
-func resumeCommand(o options) string {
-	parts := []string{"train", "-config", o.config}
-	if o.dir != "" {
-		parts = append(parts, "-dir", o.dir)
-	}
-	if o.data != "" {
-		parts = append(parts, "-data", o.data)
-	}
-	if o.init != "" {
-		parts = append(parts, "-init", o.init)
-	}
-	for _, s := range o.set {
-		parts = append(parts, "-set", s)
-	}
-	if o.steps > 0 {
-		parts = append(parts, "-steps", fmt.Sprint(o.steps))
-	}
-	if o.backend != "auto" {
-		parts = append(parts, "-backend", o.backend)
-	}
-	if o.devices > 1 {
-		parts = append(parts, "-devices", fmt.Sprint(o.devices))
-	}
-	return strings.Join(append(parts, "-resume"), " ")
 }
 
 // runDir is where a run lives.

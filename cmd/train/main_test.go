@@ -27,7 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"train": main})
+	testscript.Main(m, map[string]func(){"train": main, "train-stopped": stoppedMain})
 }
 
 // shards is where the tests of this package keep generated data sets.
@@ -208,8 +208,13 @@ func killWhen(t *testing.T, come func() bool, args ...string) {
 // lastCheckpoint maps the files of a run's newest checkpoint to their sums.
 func lastCheckpoint(t *testing.T, dir string) map[string]string {
 	t.Helper()
+	return sumsBelow(t, filepath.Join(dir, "checkpoints", "step-000000040"))
+}
+
+// sumsBelow maps the files of a directory to their sums.
+func sumsBelow(t *testing.T, dir string) map[string]string {
+	t.Helper()
 	sums := map[string]string{}
-	dir = filepath.Join(dir, "checkpoints", "step-000000040")
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

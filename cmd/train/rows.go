@@ -173,7 +173,7 @@ func (s *session) encodeSource(ctx context.Context, enc *embed.Model, store *gml
 	for row, err := range enc.EncodeImageSeq(ctx, imagesOf(ctx, set)) {
 		if err != nil {
 			bar.Fail()
-			return nil, fmt.Errorf("%s, row %d: %w: every picture must be readable to cache its row (find the bad ones with: data verify)", set.Name(), len(rows)/enc.Dim(), err)
+			return nil, fmt.Errorf("%s, row %d: %w: every picture must be readable to cache its row (find the bad ones with: go run ./cmd/data verify)", set.Name(), len(rows)/enc.Dim(), err)
 		}
 		rows = append(rows, row...)
 		bar.Add(1)
@@ -306,7 +306,11 @@ func eachCaption(ctx context.Context, src data.SourceConfig, visit func(text str
 		return err
 	}
 	defer func() { err = errors.Join(err, set.Close()) }()
-	for text, err := range captionsWithTemplates(ctx, set, src) {
+	captions := captionsWithTemplates(ctx, set, src)
+	if len(src.Captions) == 1 && src.Captions[0].Column == shard.ColCaptions && src.Captions[0].Template == "" {
+		captions = set.Captions(ctx) // reads no other column
+	}
+	for text, err := range captions {
 		if err != nil || !visit(text) {
 			return err
 		}
@@ -327,10 +331,13 @@ func captionsWithTemplates(ctx context.Context, set *data.Shards, src data.Sourc
 					texts = []string{e.Labels[c.Column]}
 				}
 				for _, text := range texts {
+					if text == "" {
+						continue
+					}
 					if c.Template != "" {
 						text = strings.Replace(c.Template, "{}", text, 1)
 					}
-					if text != "" && !yield(text, nil) {
+					if !yield(text, nil) {
 						return
 					}
 				}

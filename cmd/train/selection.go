@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"tandem/checkpoints"
 	"tandem/configs"
@@ -44,14 +46,18 @@ func (s *session) openSelection(ctx context.Context, step int64) (*selection, er
 	if err != nil {
 		return nil, err
 	}
-	if len(runs) != 1 {
-		return nil, fault.Userf("eval.select.task %s is a suite of %d tasks: name one of them", config.Task, len(runs))
+	var tasks []eval.Task
+	for _, r := range runs {
+		tasks = append(tasks, r.Task)
+	}
+	if err := checkSelect(*config, tasks); err != nil {
+		return nil, err
 	}
 	sel := &selection{config: *config, path: filepath.Join(s.dir, selectionName), run: runs[0]}
 	if err := checkpoints.ReadJSON(sel.path, sel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	sel.History = slices.DeleteFunc(sel.History, func(m measurement) bool { return m.Step > step })
+	sel.forget(step + 1)
 	return sel, nil
 }
 
@@ -80,9 +86,10 @@ func (sel *selection) protects(step int64) bool {
 	return ok && step == best
 }
 
-// hook measures the metric; it ends the training when patience has run out.
+// hook measures the metric, of steps that are saved, or they could not be chosen; it ends the training when patience has
+// run out.
 func (sel *selection) hook(every int64, encoder func() (*embed.Model, error), head func() (eval.Options, error)) train.Hook {
-	return train.Hook{Name: "select", Every: every, Run: func(ctx context.Context, step int64) (map[string]float64, error) {
+	return train.Hook{Name: "select", Every: every, Saved: true, Enough: sel.enough, Run: func(ctx context.Context, step int64) (map[string]float64, error) {
 		enc, err := encoder()
 		if err != nil {
 			return nil, err
@@ -95,16 +102,28 @@ func (sel *selection) hook(every int64, encoder func() (*embed.Model, error), he
 		if err != nil {
 			return nil, err
 		}
+		sel.forget(step) // a run killed before it could log the step
 		sel.History = append(sel.History, measurement{step, value})
 		if err := sel.write(); err != nil {
 			return nil, err
 		}
 		values := map[string]float64{sel.run.Task.Name + " " + name: value}
-		if waited := len(sel.History) - 1 - sel.best(); sel.config.Patience > 0 && waited >= sel.config.Patience {
+		if sel.enough() {
 			return values, train.ErrEnough
 		}
 		return values, nil
 	}}
+}
+
+// enough reports whether patience has run out.
+func (sel *selection) enough() bool {
+	waited := len(sel.History) - 1 - sel.best()
+	return sel.config.Patience > 0 && waited >= sel.config.Patience
+}
+
+// forget drops the measurements from a step on.
+func (sel *selection) forget(step int64) {
+	sel.History = slices.DeleteFunc(sel.History, func(m measurement) bool { return m.Step >= step })
 }
 
 func (sel *selection) write() error {
@@ -120,11 +139,29 @@ func (sel *selection) measure(ctx context.Context, evaluation *eval.Session) (va
 	return metricOf(result, sel.config.Metric)
 }
 
+// checkSelect refuses, before anything is trained, several tasks to choose by, and a metric that the task does not have or
+// that is better the smaller it is.
+func checkSelect(config configs.Select, tasks []eval.Task) error {
+	if len(tasks) != 1 {
+		return fault.Userf("eval.select.task %s is a suite of %d tasks: name one of them", config.Task, len(tasks))
+	}
+	t := tasks[0]
+	name := cmp.Or(config.Metric, t.Metric)
+	names := slices.DeleteFunc(t.MetricNames(), func(name string) bool { return strings.HasSuffix(name, eval.MedianRank) })
+	if name != "" && !slices.Contains(names, name) {
+		return fault.Userf("eval.select.metric %q is none that task %s can be chosen by: use %s", name, t.Name, strings.Join(names, ", "))
+	}
+	return nil
+}
+
 // metricOf picks a metric by name, the headline without one.
 func metricOf(r eval.Result, name string) (float64, string, error) {
+	if headline := r.Headline(); name == "" {
+		return headline.Value, headline.Name, nil
+	}
 	var known []string
 	for _, m := range r.Ordered() {
-		if name == "" || m.Name == name {
+		if m.Name == name {
 			return m.Value, m.Name, nil
 		}
 		known = append(known, m.Name)

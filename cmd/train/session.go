@@ -12,8 +12,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/gofrs/flock"
 	gml "github.com/gomlx/gomlx/ml/model"
@@ -43,15 +41,16 @@ type session struct {
 	logger    *train.Logger
 	trainer   *train.Trainer
 
-	initial      checkpoints.Model // what training starts from, where the recipe names it
-	initialStore *gml.Store
-	stepper      *train.Stepper
-	rows         rowSources // computed before training
-	head         *classHead // of loss.name head
-	selection    *selection
-	tasks        configs.Opener // and their data
-	trained      time.Duration  // spent in the loop
-	warnings     []string
+	initial       checkpoints.Model // what training starts from, where the recipe names it
+	initialStore  *gml.Store
+	stepper       *train.Stepper
+	rows          rowSources // computed before training
+	head          *classHead // of loss.name head
+	selection     *selection
+	tasks         configs.Opener      // and their data
+	teacherDigest string              // of loss.distill
+	named         []data.SourceConfig // what is trained on, as the recipe says it
+	warnings      []string
 
 	resumed    *train.State // where to go on, nil for a new run
 	resumedDir string
@@ -59,18 +58,21 @@ type session struct {
 
 // execute runs the command: prepare, train, evaluate.
 func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Reporter) (err error) {
-	experiment, err := configs.Load(o.config, o.settings()...)
+	experiment, err := o.load(p.Linef)
 	if err != nil {
 		return err
 	}
 	s := &session{options: o, experiment: experiment, dir: o.runDir(experiment.Name), progress: p, stdout: stdout}
-	defer func() { err = errors.Join(err, s.tasks.Close()) }()
+	defer func() { err = s.interrupted(ctx, errors.Join(err, s.tasks.Close())) }()
 	if o.check {
 		if s.backend, err = backend.Open(ctx, backend.Options{Name: o.backend, Offline: o.offline, Progress: p, KeepMemory: true}); err != nil {
 			return err
 		}
 		s.experiment.Train = s.experiment.Train.On(s.backend.Info.Accelerated())
 		return s.preflight(ctx)
+	}
+	if o.resume && !s.begun() {
+		return fault.Userf("%s holds no run to resume: leave out -resume to begin one, or name the run with -dir", s.dir)
 	}
 	unlock, err := s.claimDir()
 	if err != nil {
@@ -101,25 +103,20 @@ func execute(ctx context.Context, o options, stdout io.Writer, p *progress.Repor
 		return err
 	}
 	defer func() { err = errors.Join(err, s.logger.Close()) }()
-	began := time.Now()
 	if err := s.trainer.Run(ctx); err != nil {
 		return err
 	}
-	s.trained = time.Since(began)
 	return s.report(ctx)
 }
 
-// settings are the changes to the recipe. What -set says comes after what the other flags stand for.
-func (o options) settings() (set []string) {
-	if o.data != "" {
-		own := strconv.Quote(o.data)
-		set = append(set, `dataset={name: ""}`, "data.sources=[{shards: "+own+"}]", "eval.hook=[]", "eval.final=["+own+"]")
+// begun reports whether the directory holds a run, if only one without a checkpoint.
+func (s *session) begun() bool {
+	for _, name := range []string{configName, checkpoints.CheckpointsName} {
+		if _, err := os.Stat(filepath.Join(s.dir, name)); err == nil {
+			return true
+		}
 	}
-	set = append(set, o.set...)
-	if o.init != "" {
-		set = append(set, "init="+strconv.Quote(o.init))
-	}
-	return set
+	return false
 }
 
 // claimDir makes the run directory and locks it against a second training.
@@ -154,8 +151,10 @@ func (s *session) root() checkpoints.Root {
 // findState decides where the run starts: anew in an empty directory, or from the newest good checkpoint.
 func (s *session) findState() error {
 	root := s.root()
-	if err := root.Clean(); err != nil {
-		return err
+	for _, parent := range []checkpoints.Root{root, {Dir: s.dir}} { // base and final lie in the latter
+		if err := parent.Clean(); err != nil {
+			return err
+		}
 	}
 	_, dir, skipped, ok, err := root.Newest()
 	if err != nil {
@@ -191,6 +190,7 @@ func (s *session) prepareData(ctx context.Context) (err error) {
 		d.Sources = []data.SourceConfig{{Shards: s.experiment.Dataset.Name}}
 		*d = d.WithDefaults()
 	}
+	s.named = slices.Clone(d.Sources)
 	for i, source := range d.Sources {
 		config := s.experiment.Dataset
 		if config.Name != source.Shards {
@@ -202,6 +202,10 @@ func (s *session) prepareData(ctx context.Context) (err error) {
 		if d.Sources[i].Shards, err = prepare.Ensure(ctx, config, prepare.Options{Offline: s.options.offline, Progress: s.progress}); err != nil {
 			return err
 		}
+		if s.tasks.Own == nil {
+			s.tasks.Own = map[string]string{}
+		}
+		s.tasks.Own[source.Shards] = d.Sources[i].Shards
 	}
 	return nil
 }
@@ -246,31 +250,20 @@ func (s *session) trainTokenizer(ctx context.Context) (tokenizer.Tokenizer, erro
 	return bpe, nil
 }
 
-// captionsOf yields every caption of the training splits. After an error, which failed holds, it ends.
+// captionsOf yields every caption that the training may see, templates applied. After an error, which failed holds, it ends.
 func captionsOf(ctx context.Context, sources []data.SourceConfig, failed *error) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, src := range sources {
-			more, err := captionsOfSource(ctx, src, yield)
-			if *failed = err; err != nil || !more {
+			more := true
+			*failed = eachCaption(ctx, src, func(text string) bool {
+				more = yield(text)
+				return more
+			})
+			if *failed != nil || !more {
 				return
 			}
 		}
 	}
-}
-
-// captionsOfSource reports whether the consumer wants more.
-func captionsOfSource(ctx context.Context, src data.SourceConfig, yield func(string) bool) (more bool, err error) {
-	set, err := data.OpenShards(ctx, src.Shards, src.Split)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, set.Close()) }()
-	for text, err := range set.Captions(ctx) {
-		if err != nil || !yield(text) {
-			return false, err
-		}
-	}
-	return true, nil
 }
 
 // quarantineName is the file of a run that lists the rows of the data that turned out unusable.
@@ -290,7 +283,7 @@ func (s *session) openLoader(ctx context.Context) (err error) {
 		Tokenizer: s.tokenizer, Context: s.experiment.Model.Text.Context,
 		Quarantine: filepath.Join(s.dir, quarantineName), Log: s.progress.Linef, SkipImages: s.rows.images != nil,
 	})
-	if err != nil || s.resumed == nil {
+	if err != nil || s.resumed == nil || len(s.resumed.Cursor) == 0 { // no step was done: the data start where they start
 		return err
 	}
 	var cursor data.Cursor

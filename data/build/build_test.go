@@ -346,6 +346,23 @@ func TestResume(t *testing.T) {
 	if resumed < 30 {
 		t.Errorf("at most %d rows were kept over a kill: finished shards are read again", resumed)
 	}
+	// Killed after the manifest was written and before the journal was removed.
+	dir := t.TempDir()
+	if _, err := Build(context.Background(), []ingest.Input{killer{input, len(rows) - 1}}, options(dir)); !errors.Is(err, errKilled) {
+		t.Fatalf("killed build: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, shard.ManifestName), []byte(want[shard.ManifestName]), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Build(context.Background(), []ingest.Input{input}, Options{Out: dir}); !errors.Is(err, ErrFinished) {
+		t.Errorf("other options: error %v, want ErrFinished", err)
+	}
+	if _, err := Build(context.Background(), []ingest.Input{input}, options(dir)); err != nil {
+		t.Errorf("finishing a build that was killed at its very end: %v", err)
+	}
+	if diff := cmp.Diff(want, tree(t, dir)); diff != "" {
+		t.Error("killed at the very end: files differ: ", diff)
+	}
 }
 
 func appendTo(t *testing.T, path, text string) {

@@ -243,19 +243,40 @@ func (c *collector) closeShard(split string) error {
 	return c.j.save()
 }
 
+// EmptyError is the user's mistake of a build that finds no usable row.
+type EmptyError struct {
+	Books shard.Books
+	First *ingest.Skip // that was met; may be nil
+	List  string       // the file that lists all rows; may be empty
+}
+
+// Error says why, and what to do about pictures without captions in terms of data build.
+func (e *EmptyError) Error() string {
+	text := fmt.Sprintf("no usable row in %d read: %s", e.Books.RowsIn, reasons(e.Books.Skipped))
+	if e.First != nil {
+		text += "; the first: " + e.First.Error()
+	}
+	if e.OnlyBare() {
+		text += "; captions are .txt files beside the pictures, a column of a list, or made of labels (-template \"a photo of {class}\", with -class-dirs where directories are classes)"
+	}
+	if e.List != "" {
+		text += "; all are listed in " + e.List
+	}
+	return text
+}
+
+// OnlyBare reports whether there are pictures, and all that they lack is a caption or a label.
+func (e *EmptyError) OnlyBare() bool {
+	return len(e.Books.Skipped) == 1 && e.Books.Skipped[string(ingest.NoCaption)] > 0
+}
+
 // nothing is the error of a build that would be empty.
 func (c *collector) nothing() error {
-	example := ""
-	if c.first != nil {
-		example = "; the first: " + c.first.Error()
-	}
-	if skipped := c.now.Books.Skipped; len(skipped) == 1 && skipped[string(ingest.NoCaption)] > 0 {
-		example += "; captions are .txt files beside the pictures, a column of a list, or made of labels (-template \"a photo of {class}\", with -class-dirs where directories are classes)"
-	}
+	e := &EmptyError{Books: c.now.Books, First: c.first}
 	if c.j.dir != "" {
-		example += "; all are listed in " + filepath.Join(c.j.dir, SkippedName)
+		e.List = filepath.Join(c.j.dir, SkippedName)
 	}
-	return fault.Userf("no usable row in %d read: %s%s", c.now.Books.RowsIn, reasons(c.now.Books.Skipped), example)
+	return fault.User(e)
 }
 
 // finish closes the open shards and writes the manifest.

@@ -30,7 +30,7 @@ const (
 	journalName = "journal.json"
 	dedupName   = "kept.bin"
 	lockName    = "lock"
-	SkippedName = "skipped.jsonl" // every row that was not used: reason, file, row, key
+	SkippedName = shard.SkippedName
 )
 
 // lockPause is how often a waiting build looks whether the other has finished.
@@ -175,6 +175,8 @@ func (j *journal) clearWay(o *Options) error {
 	manifest := filepath.Join(j.dir, shard.ManifestName)
 	_, err := os.Stat(manifest)
 	switch {
+	case err == nil && !o.Replace && j.begun():
+		return nil // killed between the manifest and the end: there is only the rest to do
 	case err == nil && !o.Replace:
 		return fault.User(fmt.Errorf("%s: %w; choose another directory, or replace them with -replace", j.dir, ErrFinished))
 	case err == nil:
@@ -188,6 +190,13 @@ func (j *journal) clearWay(o *Options) error {
 		return removeAll(j.path(journalName), j.path(dedupName), filepath.Join(j.dir, SkippedName))
 	}
 	return nil
+}
+
+// begun reports whether the directory holds the journal of this very build.
+func (j *journal) begun() bool {
+	old := journal{}
+	data, err := os.ReadFile(j.path(journalName))
+	return err == nil && json.Unmarshal(data, &old) == nil && old.Fingerprint == j.Fingerprint
 }
 
 // ErrFinished says that a directory holds finished shards.

@@ -173,9 +173,9 @@ func (x *idx) open() (images, labels *idxFile, err error) {
 func (x *idx) row(at Place, pixels []byte, w, h int, label byte) (Row, error) {
 	r := Row{At: at}
 	r.Key, r.Split = fmt.Sprintf("%s/%d", x.prefix, at.Row), x.split
-	name, err := className(strconv.Itoa(int(label)), x.o.classes.labels)
+	name, err := className(at, r.Key, strconv.Itoa(int(label)), x.o.classes.labels, true)
 	if err != nil {
-		return r, skip(BadRow, at, r.Key, err)
+		return r, err
 	}
 	r.setLabel(classLabel, name)
 	x.o.addTemplates(&r, classLabel)

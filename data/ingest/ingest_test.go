@@ -205,7 +205,7 @@ func TestCSV(t *testing.T) {
 	check(t, in,
 		`i/1.jpg train 1 ["one, quoted" "one again"] colour=red`,
 		`! malformed row`,
-		`i/2.jpg val 2 ["two"]`,
+		`i/2.jpg val 2 ["two"] colour=`,
 		`! missing image i/9.jpg`,
 		`! missing image`,
 		`! malformed row`,
@@ -217,6 +217,42 @@ func TestCSV(t *testing.T) {
 	for r := range in.Parts()[0].Rows(context.Background()) {
 		if want := fmt.Sprintf("%s#%d", r.Key, r.At.Row); r.Key != "" && r.SpareKey != want {
 			t.Errorf("spare key %q, want %q", r.SpareKey, want)
+		}
+	}
+}
+
+// TestEmptyLabels: an empty cell is a label of its own, not the lack of one, and fills no template.
+func TestEmptyLabels(t *testing.T) {
+	type row struct {
+		Image []byte  `parquet:"image"`
+		Tags  *string `parquet:"tags,optional"`
+	}
+	dog, empty := "dog", ""
+	dir := write(t, map[string]string{
+		"1.jpg": "1", "2.jpg": "2", "3.jpg": "3",
+		"l.csv":     "image,tags\n1.jpg,dog\n2.jpg,\n",
+		"l.tsv":     "image\ttags\n1.jpg\tdog\n2.jpg\t\n",
+		"l.jsonl":   `{"image": "1.jpg", "tags": "dog"}` + "\n" + `{"image": "2.jpg", "tags": ""}` + "\n" + `{"image": "3.jpg", "tags": null}`,
+		"l.parquet": parquetOf(t, []row{{[]byte("1"), &dog}, {[]byte("2"), &empty}, {[]byte("3"), nil}}),
+	})
+	for name, want := range map[string][]string{
+		"l.csv": {"dog", ""}, "l.tsv": {"dog", ""}, "l.jsonl": {"dog", "", "none"}, "l.parquet": {"dog", "", "none"},
+	} {
+		var got []string
+		for r, err := range mustOpen(t, filepath.Join(dir, name), Options{LabelColumns: []string{"tags"}, Templates: []string{"a {tags}"}}).Parts()[0].Rows(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, ok := r.Labels["tags"]
+			if !ok {
+				value = "none"
+			}
+			if got = append(got, value); (len(r.Captions) > 0) != (value == "dog") {
+				t.Errorf("%s: tags %q make the captions %q", name, value, r.Captions)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
 }
@@ -377,7 +413,7 @@ func TestClipBench(t *testing.T) {
 	binary.Write(&marks, binary.LittleEndian, []int32{1, 1})
 	dir := write(t, map[string]string{
 		"test/nshards.txt": "2\n", "classnames.txt": "red cat\ndog\n", "zeroshot_classification_templates.txt": "a photo of {c}.\na {c}\n",
-		"test/0.tar": string(tarOf(t, member{name: "s0.cls", text: "1"}, member{name: "s0.webp", text: "A"}, member{name: "s1.cls", text: "2"}, member{name: "s1.webp", text: "B"})),
+		"test/0.tar": string(tarOf(t, member{name: "s0.cls", text: "1"}, member{name: "s0.webp", text: "A"}, member{name: "s1.cls", text: "-1"}, member{name: "s1.webp", text: "B"})),
 		"test/1.tar": string(tarOf(t, member{name: "s0.webp", text: "C"}, member{name: "s0.npy", text: marks.String()}, member{name: "s9.webp", text: "D"}, member{name: "s9.txt", text: "one\ntwo\n"})),
 	})
 	for _, location := range []string{dir, filepath.Join(dir, "test")} {
@@ -432,18 +468,38 @@ func idxBytes(dims []int, data []byte) []byte {
 	return append(b, data...)
 }
 
+// TestClassBeyondNames: a wrong list of names ends the reading, instead of leaving out whole classes.
+func TestClassBeyondNames(t *testing.T) {
+	idx := write(t, map[string]string{
+		"train-images-idx3-ubyte": string(idxBytes([]int{3, 2, 2}, make([]byte, 12))), "train-labels-idx1-ubyte": string(idxBytes([]int{3}, []byte{1, 0, 2})),
+	})
+	bench := write(t, map[string]string{
+		"test/nshards.txt": "1", "classnames.txt": "cat\ndog\n",
+		"test/0.tar": string(tarOf(t, member{name: "s0.cls", text: "1"}, member{name: "s0.webp", text: "A"}, member{name: "s1.cls", text: "2"}, member{name: "s1.webp", text: "B"})),
+	})
+	for _, in := range []Input{mustOpen(t, idx, Options{ClassNames: []string{"zero", "one"}}), mustOpen(t, bench, Options{})} {
+		var last error
+		for _, err := range in.Parts()[0].Rows(context.Background()) {
+			last = err
+		}
+		if _, skipped := errors.AsType[*Skip](last); skipped || !fault.IsUser(last) || !strings.Contains(fmt.Sprint(last), "class 2, but there are names for 0 to 1 only") {
+			t.Errorf("%s: %v", in.Info().Kind, last)
+		}
+	}
+}
+
 func TestIDX(t *testing.T) {
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
 	z.Write(idxBytes([]int{3, 2, 2}, []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}))
 	z.Close()
 	dir := write(t, map[string]string{
-		"train-images-idx3-ubyte.gz": zipped.String(), "train-labels-idx1-ubyte": string(idxBytes([]int{3}, []byte{1, 0, 7})),
+		"train-images-idx3-ubyte.gz": zipped.String(), "train-labels-idx1-ubyte": string(idxBytes([]int{3}, []byte{1, 0, 1})),
 		"t10k-images-idx3-ubyte": string(idxBytes([]int{5, 2, 2}, make([]byte, 9))), "t10k-labels-idx1-ubyte": string(idxBytes([]int{5}, make([]byte, 5))),
 	})
 	in := mustOpen(t, dir, Options{ClassNames: []string{"zero", "one"}, Templates: []string{"the digit {}"}})
 	got := read(t, in)
-	want := []string{`train/0 train `, `train/1 train `, `! malformed row train/2`, `t10k/0 test `, `t10k/1 test `, `! damaged file ×3`}
+	want := []string{`train/0 train `, `train/1 train `, `train/2 train `, `t10k/0 test `, `t10k/1 test `, `! damaged file ×3`}
 	if len(got) != len(want) {
 		t.Fatalf("%d lines: %q", len(got), got)
 	}
@@ -706,7 +762,7 @@ func FuzzTar(f *testing.F) {
 			return
 		}
 		for _, line := range read(t, in) {
-			if strings.HasPrefix(line, "error: ") {
+			if strings.HasPrefix(line, "error: ") && !strings.Contains(line, "there are names for 0 to 0 only") {
 				t.Fatal(line)
 			}
 		}

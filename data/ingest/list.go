@@ -267,7 +267,7 @@ func (l *list) row(rec record) (r Row, image string, err error) {
 		r.Captions = append(r.Captions, texts...)
 	}
 	for _, name := range l.cols.labels {
-		if s, ok := scalar(rec.fields[name]); ok && s != "" {
+		if s, ok := scalar(rec.fields[name]); ok { // an empty cell, too: of several labels an image it says that none applies
 			r.setLabel(name, s)
 		}
 	}

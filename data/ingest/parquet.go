@@ -406,9 +406,10 @@ func (t *table) row(r *openedTable, values parquet.Row, at Place) (row Row, err 
 	}
 	for _, label := range r.cols.labels {
 		if names := r.names[label].labels; len(names) > 0 && row.Labels[label] != "" {
-			name, err := className(row.Labels[label], names)
+			given := len(t.o.ClassNames) > 0 && label == r.cols.labels[0] // else the file's own metadata
+			name, err := className(at, row.Key, row.Labels[label], names, given)
 			if err != nil {
-				return row, skip(BadRow, at, row.Key, fmt.Errorf("column %q: %w", label, err))
+				return row, inColumn(err, label)
 			}
 			row.Labels[label] = name
 		}
@@ -419,6 +420,14 @@ func (t *table) row(r *openedTable, values parquet.Row, at Place) (row Row, err 
 		o.addTemplates(&row, r.cols.labels[0])
 	}
 	return row, t.image(&row, path)
+}
+
+// inColumn names the column of a wrong class.
+func inColumn(err error, column string) error {
+	if s, ok := errors.AsType[*Skip](err); ok {
+		return skip(s.Reason, s.At, s.Key, fmt.Errorf("column %q: %w", column, s.Err))
+	}
+	return fmt.Errorf("column %q: %w", column, err)
 }
 
 // text puts the value of a column other than the image's in its places.
@@ -436,7 +445,7 @@ func (t *table) text(r *openedTable, row *Row, name string, v parquet.Value) {
 	if slices.Contains(c.captions, name) {
 		row.Captions = append(row.Captions, text)
 	}
-	if slices.Contains(c.labels, name) && text != "" {
+	if slices.Contains(c.labels, name) { // an empty text, too, which is no null
 		row.setLabel(name, text)
 	}
 }

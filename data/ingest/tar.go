@@ -318,9 +318,9 @@ func (s *samples) readClass(now *sample) error {
 		r.setLabel(classLabel, names)
 	}
 	if text, ok := now.texts["cls"]; ok {
-		name, err := className(strings.TrimSpace(string(text)), s.o.classes.labels)
+		name, err := className(r.At, r.Key, strings.TrimSpace(string(text)), s.o.classes.labels, true)
 		if err != nil {
-			return skip(BadRow, r.At, r.Key, err)
+			return err
 		}
 		r.setLabel(classLabel, name)
 	}
@@ -328,17 +328,20 @@ func (s *samples) readClass(now *sample) error {
 	return nil
 }
 
-// className looks a number up; without names it stays a number.
-func className(number string, names []string) (string, error) {
+// className looks a number up; without names it stays a number. What is no class number is a skipped row, -1 (no label in
+// many sets) too. A number beyond names that were given for the data is the user's mistake: the wrong list of names would
+// cost the set whole classes.
+func className(at Place, key, number string, names []string, given bool) (string, error) {
 	n, err := strconv.Atoi(number)
-	if err != nil {
-		return "", fmt.Errorf("class %q is not a number", number)
-	}
-	if len(names) == 0 {
+	switch {
+	case err != nil:
+		return "", skip(BadRow, at, key, fmt.Errorf("class %q is not a number", number))
+	case len(names) == 0:
 		return number, nil
-	}
-	if n < 0 || n >= len(names) {
-		return "", fmt.Errorf("class %d, but there are names for 0 to %d", n, len(names)-1)
+	case n < 0 || n >= len(names) && !given:
+		return "", skip(BadRow, at, key, fmt.Errorf("class %d, but there are names for 0 to %d", n, len(names)-1))
+	case n >= len(names):
+		return "", fault.Userf("%s: class %d, but there are names for 0 to %d only: give all names, one a line (classnames.txt, or -class-names FILE)", at, n, len(names)-1)
 	}
 	return names[n], nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"tandem/data/build"
 	"tandem/data/ingest"
 	"tandem/data/shard"
+	"tandem/internal/fault"
 )
 
 // Directory returns where the shards of a location lie: a directory of pictures in folders of classes, tables, IDX pairs
@@ -40,9 +42,19 @@ func Directory(ctx context.Context, location string, o Options) (string, error) 
 	}
 	report, err := build.Build(ctx, []ingest.Input{input}, build.Options{Out: dir, Progress: o.Progress})
 	if err != nil {
-		return "", err
+		return "", Unlabelled(err, location)
 	}
 	return dir, report.Check()
+}
+
+// Unlabelled says of a build's error what to do about pictures that are to be evaluated on and have no class. Other errors
+// stay.
+func Unlabelled(err error, location string) error {
+	if empty, ok := errors.AsType[*build.EmptyError](err); ok && empty.OnlyBare() {
+		return fault.Userf("%s: its %d pictures have neither a class nor a caption: put them in a folder for each class (%s), or name a table of paths and classes instead (CSV: filepath,class)",
+			location, empty.Books.RowsIn, filepath.Join(location, "dog", "1.jpg"))
+	}
+	return err
 }
 
 // directoryOf names the shards of a directory by its place and the names, sizes and times of all its files, and by the

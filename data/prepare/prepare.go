@@ -55,8 +55,24 @@ func (c Config) Validate() error {
 	if c.Name != "" && !slices.Contains(Names(), c.Name) {
 		return fmt.Errorf("dataset.name %q is unknown: use %s, or leave it out and name shards in data.sources", c.Name, strings.Join(Names(), " or "))
 	}
-	if err := c.Shapes.source().Validate(); c.Name == Shapes && err != nil {
-		return fmt.Errorf("dataset.shapes: %w", err)
+	if c.Name == Shapes {
+		return c.Shapes.validate()
+	}
+	return nil
+}
+
+func (s ShapesConfig) validate() error {
+	const most = 1e9 // examples, far beyond use
+	for _, n := range []struct {
+		name  string
+		value int
+	}{{"train", s.Train}, {"test", s.Test}, {"held_out", s.HeldOut}} {
+		if n.value < 0 || n.value > most {
+			return fmt.Errorf("dataset.shapes.%s must lie in 0 … %d, is %d", n.name, int(most), n.value)
+		}
+	}
+	if err := s.source().Validate(); err != nil {
+		return fmt.Errorf("dataset.shapes.size: %w", err)
 	}
 	return nil
 }

@@ -16,8 +16,11 @@ import (
 	"tandem/internal/fault"
 )
 
-// ManifestName is the manifest's name inside a shard directory.
-const ManifestName = "manifest.json"
+// Names of the files beside the shards.
+const (
+	ManifestName = "manifest.json"
+	SkippedName  = "skipped.jsonl" // every row that a build did not use: reason, file, row, key; absent where it used all
+)
 
 // The format this package writes. A reader refuses a newer version.
 const (

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"sort"
 	"sync"
+	"syscall"
 
 	"tandem/data/store"
 	"tandem/internal/fault"
@@ -46,7 +47,7 @@ type Handle struct {
 // ReadManifest reads the manifest at the root of a store.
 func ReadManifest(ctx context.Context, s store.Store) (*Manifest, error) {
 	data, err := store.ReadFile(ctx, s, ManifestName, maxManifestBytes)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // missing, or a file in place of the directory
 		return nil, fault.Userf("%s: no %s: not a shard directory, or a build that has not finished; `data build` makes one", s, ManifestName)
 	}
 	if err != nil {

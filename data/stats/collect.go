@@ -152,7 +152,7 @@ func (c *collector) row(g *shard.Group, row int) {
 		c.caption(text)
 	}
 	for name, label := range c.Labels {
-		if v, ok := g.Text(name, row); ok {
+		if v, _ := g.Text(name, row); v != "" {
 			label.counts[strings.Clone(v)]++
 		} else {
 			label.Missing++

@@ -46,7 +46,9 @@ func testSet(t *testing.T, n int) *shard.Set {
 			captions[1] = "серая картина"
 		}
 		e := source.Example{Key: fmt.Sprint(i), Image: b.Bytes(), Captions: captions, Split: "train"}
-		if i%4 != 0 {
+		if i%8 == 0 {
+			e.Labels = map[string]string{"class": ""} // no label
+		} else if i%4 != 0 {
 			e.Labels = map[string]string{"class": []string{"a", "b", "a", "c"}[i%4]}
 		}
 		rows = append(rows, ingest.Row{Example: e})

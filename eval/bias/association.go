@@ -24,6 +24,8 @@ type Association struct {
 	Exact        bool    `json:"exact"`
 	MeanX, MeanY float64 `json:"-"`
 	NX, NY       int     `json:"-"`
+	// Scores are s of the images of X, then of Y.
+	Scores []float64 `json:"-"`
 }
 
 // Associate runs the test. Rows have length 1.
@@ -37,9 +39,9 @@ func Associate(x, y, a, b [][]float32, seed uint64) (Association, error) {
 			scores = append(scores, meanSimilarity(row, a)-meanSimilarity(row, b))
 		}
 	}
-	out := Association{NX: len(x), NY: len(y)}
+	out := Association{NX: len(x), NY: len(y), Scores: scores}
 	out.MeanX, out.MeanY = mean(scores[:len(x)]), mean(scores[len(x):])
-	out.Effect = metrics.Bootstrap(len(scores), nil, seed, func(items []int) float64 { return effect(scores, items, len(x)) })
+	out.Effect = metrics.Bootstrap(len(scores), nil, seed, EffectOf(scores, len(x)))
 	out.P, out.Exact = permute(scores, len(x), seed)
 	return out, nil
 }
@@ -58,6 +60,12 @@ func mean(x []float64) float64 {
 		sum += v
 	}
 	return sum / float64(len(x))
+}
+
+// EffectOf is the effect size (Association.Effect) as a function of the items drawn: indices of scores, of which the first
+// nx are of X.
+func EffectOf(scores []float64, nx int) func(items []int) float64 {
+	return func(items []int) float64 { return effect(scores, items, nx) }
 }
 
 // effect of the drawn items, of which those below nx are X.

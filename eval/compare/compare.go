@@ -3,9 +3,11 @@
 package compare
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,8 +68,8 @@ func Open(path string) (Run, error) {
 	return Run{Name: name, Dir: dir, Report: r}, nil
 }
 
-// records of a task, by set and identifier; nil where the report has none.
-func (r Run) records(task string) (map[string]record.Record, error) {
+// records of a task's scored examples, sorted by set and identifier; nil where the report has none.
+func (r Run) records(task string) ([]record.Record, error) {
 	path := RecordsPath(r.Dir, task)
 	if _, err := os.Stat(path); err != nil {
 		return nil, nil
@@ -76,13 +78,30 @@ func (r Run) records(task string) (map[string]record.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[string]record.Record, len(list))
+	out := make([]record.Record, 0, len(list))
 	for _, rec := range list {
 		if rec.Skipped == "" && rec.Set != "validation" && rec.Set != "unknown" {
-			out[rec.Set+"\x00"+rec.ID] = rec
+			out = append(out, rec)
 		}
 	}
+	slices.SortFunc(out, byID) // draws depend on the order
 	return out, nil
+}
+
+func byID(a, b record.Record) int { return cmp.Or(cmp.Compare(a.Set, b.Set), cmp.Compare(a.ID, b.ID)) }
+
+// of keeps the records of one set, "" for all.
+func of(set string, records []record.Record) []record.Record {
+	if set == "" {
+		return records
+	}
+	var out []record.Record
+	for _, r := range records {
+		if r.Set == set {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // Comparison is several models on several tasks.
@@ -101,20 +120,31 @@ type Row struct {
 	shown  eval.NamedMetric
 }
 
-// Pair compares one model with the first on one task.
+// Pair compares one model with the first on one metric of one task: the headline, and of a retrieval the same metric of
+// the other direction.
 type Pair struct {
-	Task string `json:"task"`
-	A    string `json:"a"`
-	B    string `json:"b"`
-	N    int    `json:"n"` // examples that both scored
-	// Difference is b − a of the score that the headline averages, over the common examples.
-	metrics.Paired
-	OnlyA   int     `json:"only_a"` // examples that only a got right
-	OnlyB   int     `json:"only_b"`
-	McNemar float64 `json:"mcnemar_p"`
+	Task   string `json:"task"`
+	Metric string `json:"metric"`
+	Title  string `json:"-"`
+	A      string `json:"a"`
+	B      string `json:"b"`
+	N      int    `json:"n"` // examples that both scored
+	// Difference is b − a of the metric over the common examples. Nil where nothing was tested, and NotTested says why.
+	*metrics.Paired
+	NotTested string `json:"not_tested,omitempty"`
+	// Counts are of a metric that is a share of right answers, else nil.
+	*Counts
 	// Differences names what was not the same; with any of them the numbers do not compare models alone.
 	Differences []string `json:"differences,omitempty"`
 	Note        string   `json:"note,omitempty"`
+	plain, low  bool     // the metric is a number of its own; less of it is better
+}
+
+// Counts are the examples on which two models differ.
+type Counts struct {
+	OnlyA   int     `json:"only_a"` // only a got them right
+	OnlyB   int     `json:"only_b"`
+	McNemar float64 `json:"mcnemar_p"`
 }
 
 // Compare compares runs; the first is the one the others are held against.
@@ -134,7 +164,7 @@ func Compare(runs []Run) (*Comparison, error) {
 	for _, task := range taskNames(runs) {
 		c.addRows(task, runs)
 		for i := 1; i < len(runs); i++ {
-			if err := c.addPair(task, runs[0], runs[i]); err != nil {
+			if err := c.addPairs(task, runs[0], runs[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -183,12 +213,12 @@ func (c *Comparison) addRows(task string, runs []Run) {
 	}
 }
 
-func (c *Comparison) addPair(task string, a, b Run) error {
+// addPairs tests what the task's headline says.
+func (c *Comparison) addPairs(task string, a, b Run) error {
 	resultA, resultB := find(a, task), find(b, task)
 	if resultA == nil || resultB == nil {
 		return nil
 	}
-	p := Pair{Task: task, A: a.Name, B: b.Name, Differences: resultA.Differences(*resultB), McNemar: 1, Paired: metrics.Paired{P: 1}}
 	recordsA, err := a.records(task)
 	if err != nil {
 		return err
@@ -197,32 +227,82 @@ func (c *Comparison) addPair(task string, a, b Run) error {
 	if err != nil {
 		return err
 	}
-	if recordsA == nil || recordsB == nil {
-		p.Note = "no records: write them with -out, and the models can be compared example by example"
+	differences := resultA.Differences(*resultB)
+	for _, m := range tested(*resultA) {
+		p := Pair{Task: task, Metric: m.Name, Title: m.Title, A: a.Name, B: b.Name, Differences: differences, plain: m.Plain}
+		other := m
+		var has bool
+		if other.Metric, has = resultB.Metrics()[m.Name]; !has {
+			p.NotTested = fmt.Sprintf("%s has no %s", b.Name, m.Title)
+		} else {
+			p.NotTested = p.test(m, other, recordsA, recordsB)
+		}
 		c.Pairs = append(c.Pairs, p)
-		return nil
 	}
-	p.test(recordsA, recordsB)
-	c.Pairs = append(c.Pairs, p)
 	return nil
 }
 
-func (p *Pair) test(a, b map[string]record.Record) {
-	var keys []string
-	for key := range a {
-		if _, ok := b[key]; ok {
-			keys = append(keys, key)
+// test fills in a pair from both models' records, or says why it cannot.
+func (p *Pair) test(a, b eval.NamedMetric, recordsA, recordsB []record.Record) string {
+	s, ok := statistics[p.Metric]
+	switch {
+	case recordsA == nil || recordsB == nil:
+		return "no records: write them with -out, and the models can be compared example by example"
+	case !ok:
+		return "the records have no score of an example for " + p.Title
+	}
+	p.low = s.low
+	recordsA, recordsB = of(s.set, recordsA), of(s.set, recordsB)
+	for _, side := range []struct {
+		name    string
+		metric  eval.NamedMetric
+		records []record.Record
+	}{{p.A, a, recordsA}, {p.B, b, recordsB}} {
+		if !s.gives(side.metric, side.records) {
+			return fmt.Sprintf("the records of %s are not those of its report, or of an older version: evaluate it again with -out", side.name)
 		}
 	}
-	slices.Sort(keys) // maps have no order, and draws depend on it
-	var scoresA, scoresB []float64
-	var clusters []int
-	index := map[string]int{}
-	clustered := false
-	for i, key := range keys {
-		x, y := a[key], b[key]
-		scoresA, scoresB = append(scoresA, x.Score), append(scoresB, y.Score)
-		name := x.Cluster
+	commonA, commonB := common(recordsA, recordsB)
+	p.N = len(commonA)
+	if p.N == 0 {
+		return "no example is in both"
+	}
+	if n := max(len(recordsA), len(recordsB)); n > p.N {
+		p.Note = fmt.Sprintf("%d of %d examples are in both", p.N, n)
+	}
+	paired := s.paired(commonA, commonB, clusters(commonA))
+	if math.IsNaN(paired.Difference.Value) || math.IsNaN(paired.Difference.Low) {
+		return "the examples in both do not give " + p.Title
+	}
+	p.Paired = &paired
+	if s.right {
+		p.Counts = s.counts(commonA, commonB)
+	}
+	return ""
+}
+
+// common are the records of the examples that both have, in the same order; both lists are sorted.
+func common(a, b []record.Record) (inA, inB []record.Record) {
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		switch order := byID(a[i], b[j]); {
+		case order < 0:
+			i++
+		case order > 0:
+			j++
+		default:
+			inA, inB = append(inA, a[i]), append(inB, b[j])
+			i, j = i+1, j+1
+		}
+	}
+	return inA, inB
+}
+
+// clusters numbers the records' clusters, nil where each example stands alone.
+func clusters(records []record.Record) []int {
+	index, clustered := map[string]int{}, false
+	out := make([]int, len(records))
+	for i, r := range records {
+		name := r.Cluster
 		if name == "" {
 			name = fmt.Sprintf("\x00%d", i)
 		} else {
@@ -231,36 +311,42 @@ func (p *Pair) test(a, b map[string]record.Record) {
 		if _, ok := index[name]; !ok {
 			index[name] = len(index)
 		}
-		clusters = append(clusters, index[name])
-		switch {
-		case x.Correct && !y.Correct:
-			p.OnlyA++
-		case y.Correct && !x.Correct:
-			p.OnlyB++
-		}
+		out[i] = index[name]
 	}
 	if !clustered {
-		clusters = nil
+		return nil
 	}
-	p.N = len(keys)
-	if n := max(len(a), len(b)); n > p.N {
-		p.Note = fmt.Sprintf("%d of %d examples are in both", p.N, n)
+	return out
+}
+
+// counts are of a statistic that is a share of right answers.
+func (s statistic) counts(a, b []record.Record) *Counts {
+	c := &Counts{}
+	for i := range a {
+		switch x, y := s.score(a[i]), s.score(b[i]); {
+		case x > y:
+			c.OnlyA++
+		case y > x:
+			c.OnlyB++
+		}
 	}
-	if p.N > 0 {
-		p.Paired = metrics.PairedBootstrap(scoresA, scoresB, clusters, 0)
-		p.McNemar = metrics.McNemar(p.OnlyA, p.OnlyB)
-	}
+	c.McNemar = metrics.McNemar(c.OnlyA, c.OnlyB)
+	return c
 }
 
 // Verdict says in a few words what a pair shows.
 func (p Pair) Verdict() string {
+	better, worse := p.B, p.A
+	if p.low {
+		better, worse = p.A, p.B
+	}
 	switch {
-	case p.N == 0:
-		return "not tested"
+	case p.Paired == nil:
+		return "not tested: " + p.NotTested
 	case p.Difference.Low > 0:
-		return p.B + " is better"
+		return better + " is better"
 	case p.Difference.High < 0:
-		return p.A + " is better"
+		return worse + " is better"
 	}
 	return "no difference shown"
 }
@@ -280,6 +366,27 @@ func (r Row) cell(i int) string {
 	m := r.shown
 	m.Metric = *r.Cells[i]
 	return m.Show(m.Value) + " (" + m.Range() + ")"
+}
+
+// numbers are the pair's columns of the table.
+func (p Pair) numbers() string {
+	if p.Paired == nil {
+		return "–\t–\t–\t–\t–\t–"
+	}
+	d := p.Difference
+	text := fmt.Sprintf("%s\t%s – %s\t%.4f", p.show(d.Value), p.show(d.Low), p.show(d.High), p.P)
+	if p.Counts == nil {
+		return text + "\t–\t–\t–"
+	}
+	return text + fmt.Sprintf("\t%.4f\t%d\t%d", p.McNemar, p.OnlyA, p.OnlyB)
+}
+
+// show writes a difference: points of a share, or the number itself.
+func (p Pair) show(x float64) string {
+	if p.plain {
+		return fmt.Sprintf("%+.3g", x)
+	}
+	return fmt.Sprintf("%+.1f", 100*x)
 }
 
 // WriteTable prints the comparison for a terminal.
@@ -304,10 +411,9 @@ func (c *Comparison) WriteTable(w io.Writer) error {
 	}
 	fmt.Fprintln(w)
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "task\tcompared\tdifference\t95 % interval\tp (bootstrap)\tp (McNemar)\tonly a right\tonly b right\tN\t")
+	fmt.Fprintln(t, "task\tmetric\tcompared\tdifference\t95 % interval\tp (bootstrap)\tp (McNemar)\tonly a right\tonly b right\tN\t")
 	for _, p := range c.Pairs {
-		d := p.Difference
-		fmt.Fprintf(t, "%s\t%s − %s\t%+.1f\t%+.1f – %+.1f\t%.4f\t%.4f\t%d\t%d\t%d\t%s\n", p.Task, p.B, p.A, 100*d.Value, 100*d.Low, 100*d.High, p.P, p.McNemar, p.OnlyA, p.OnlyB, p.N, p.Verdict())
+		fmt.Fprintf(t, "%s\t%s\t%s − %s\t%s\t%d\t%s\n", p.Task, p.Title, p.B, p.A, p.numbers(), p.N, p.Verdict())
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -66,27 +66,50 @@ func (c *Comparison) bars() []bars {
 	return out
 }
 
-// Signed shows a difference in points.
+// Signed shows a difference: of shares in points.
 func (p Pair) Signed() string {
-	text := fmt.Sprintf("%+.1f (%+.1f – %+.1f)", 100*p.Difference.Value, 100*p.Difference.Low, 100*p.Difference.High)
+	if p.Paired == nil {
+		return "–"
+	}
+	text := fmt.Sprintf("%s (%s – %s)", p.show(p.Difference.Value), p.show(p.Difference.Low), p.show(p.Difference.High))
 	return strings.ReplaceAll(text, "-", "−")
 }
 
-// PValues shows both tests' p.
+// PValues shows the p of the tests that were made.
 func (p Pair) PValues() string {
+	if p.Paired == nil {
+		return "–"
+	}
 	show := func(p float64) string {
 		if p < 0.0001 {
 			return "<0.0001"
 		}
 		return fmt.Sprintf("%.4f", p)
 	}
+	if p.Counts == nil {
+		return show(p.P)
+	}
 	return show(p.P) + ", " + show(p.McNemar)
 }
+
+// OnlyRight shows how many examples only one of the two got right.
+func (p Pair) OnlyRight() string {
+	if p.Counts == nil {
+		return "–"
+	}
+	return fmt.Sprintf("%d / %d", p.OnlyA, p.OnlyB)
+}
+
+// Drawn says that the difference has a place on the axis of points.
+func (p Pair) Drawn() bool { return p.Paired != nil && !p.plain }
 
 // Reach is how far the axis of differences goes on both sides, in points: a round number that holds all intervals.
 func (c *Comparison) Reach() int {
 	widest := 0.0
 	for _, p := range c.Pairs {
+		if !p.Drawn() {
+			continue
+		}
 		widest = max(widest, -100*p.Difference.Low, 100*p.Difference.High)
 	}
 	for _, reach := range []int{5, 10, 20, 50} {

@@ -390,7 +390,8 @@ func TestDoubtDrawsClusters(t *testing.T) {
 func TestHalvesKeepClusters(t *testing.T) {
 	a := strangers(9, 3, 1)
 	a.Clusters = []int{0, 1, 1, 2, 2, 2, 3, 0, 1}
-	first, second := a.halve()
+	choosing, measuring := Divide(Config{FalseAccept: 0.1}, a)
+	first, second := a.Pick(choosing), a.Pick(measuring)
 	for _, c := range first.Clusters {
 		if slices.Contains(second.Clusters, c) {
 			t.Errorf("cluster %d is in both of %v and %v", c, first.Clusters, second.Clusters)

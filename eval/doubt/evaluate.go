@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tandem/eval/metrics"
+	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
 
@@ -147,7 +148,7 @@ func Evaluate(c Config, validation, test, unknown Answers, scale float64, seed u
 		return nil, fmt.Errorf("doubt needs examples to fit on and examples to measure on, not %d and %d", validation.Len(), test.Len())
 	}
 	if c.FalseAccept > 0 && unknown.Len() < 2 {
-		return nil, fmt.Errorf("false_accept needs out-of-set images: say where they are under unknown")
+		return nil, fault.Userf("false_accept needs out-of-set images: say where they are under unknown")
 	}
 	fitted := FitScale(validation)
 	r := &Result{ValidationN: validation.Len(), TestN: test.Len(), UnknownN: unknown.Len(), Scale: scale, FittedScale: fitted}
@@ -201,10 +202,8 @@ func (r *Result) rules(c Config, validation, test, unknown Answers, seed uint64)
 		}
 		return 0
 	})
-	choosing, measuring := unknown.halve()
-	if c.FalseAccept == 0 {
-		measuring = unknown
-	}
+	first, second := Divide(c, unknown)
+	choosing, measuring := unknown.Pick(first), unknown.Pick(second)
 	for _, score := range scores {
 		threshold, note := chooseThreshold(c, score, validation, choosing, r.FittedScale)
 		rule := zeroshot.Rule{Score: score, Threshold: threshold, Scale: r.FittedScale, Goal: c.Goal()}
@@ -227,21 +226,21 @@ func (r *Result) rules(c Config, validation, test, unknown Answers, seed uint64)
 	}
 }
 
-// halve divides examples into every other one, or every other cluster.
-func (a Answers) halve() (first, second Answers) {
-	var even, odd []int
-	for i := range a.Len() {
+// Divide says which out-of-set examples choose the threshold, every other one (every other cluster) where a false-accept
+// rate is the goal, and which measure it.
+func Divide(c Config, unknown Answers) (choosing, measuring []int) {
+	for i := range unknown.Len() {
 		place := i
-		if a.Clusters != nil {
-			place = a.Clusters[i]
+		if unknown.Clusters != nil {
+			place = unknown.Clusters[i]
 		}
-		if place%2 == 0 {
-			even = append(even, i)
+		if c.FalseAccept > 0 && place%2 == 0 {
+			choosing = append(choosing, i)
 		} else {
-			odd = append(odd, i)
+			measuring = append(measuring, i)
 		}
 	}
-	return a.Pick(even), a.Pick(odd)
+	return choosing, measuring
 }
 
 // chooseThreshold is the confidence that the wanted share of images of known classes reaches, or that no more than the

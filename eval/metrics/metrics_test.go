@@ -125,6 +125,45 @@ func TestPairedBootstrap(t *testing.T) {
 	}
 }
 
+// TestPairedStatistic: of a mean it is PairedBootstrap to the last bit, clusters too; a statistic that is no number in some
+// draws is tested on the others.
+func TestPairedStatistic(t *testing.T) {
+	a, b, clusters := make([]float64, 60), make([]float64, 60), make([]int, 60)
+	for i := range a {
+		a[i], b[i], clusters[i] = float64(i%2), float64(i%3/2), i/4
+	}
+	mean := func(values []float64) func(items []int) float64 {
+		return func(items []int) float64 {
+			var sum float64
+			for _, i := range items {
+				sum += values[i]
+			}
+			return sum / float64(len(items))
+		}
+	}
+	for _, clusters := range [][]int{nil, clusters} {
+		got, want := PairedStatistic(len(a), clusters, 3, mean(a), mean(b)), PairedBootstrap(a, b, clusters, 3)
+		if math.Abs(got.P-want.P) > 0.01 || math.Abs(got.Difference.Value-want.Difference.Value) > 1e-12 || math.Abs(got.Difference.Low-want.Difference.Low) > 1e-12 || math.Abs(got.Difference.High-want.Difference.High) > 1e-12 {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	onlyWithFirst := func(items []int) float64 {
+		for _, i := range items {
+			if i == 0 {
+				return 1
+			}
+		}
+		return math.NaN()
+	}
+	zero := func([]int) float64 { return 0 }
+	if p := PairedStatistic(60, nil, 3, zero, onlyWithFirst); p.Difference.Low != 1 || p.Difference.High != 1 || p.P > 0.01 {
+		t.Errorf("%+v: every draw that is a number is above 0", p)
+	}
+	if p := PairedStatistic(0, nil, 3, zero, zero); p.P != 1 || p.Difference.N != 0 {
+		t.Errorf("%+v of nothing", p)
+	}
+}
+
 // TestRate: of independent zeros and ones it is Wilson's interval; no interval of a share has no width; and one of few
 // clusters is as wide as one of as many cases.
 func TestRate(t *testing.T) {

@@ -43,6 +43,38 @@ func PairedBootstrap(a, b []float64, clusters []int, seed uint64) Paired {
 	return p
 }
 
+// PairedStatistic compares two models by any statistic of the same n examples, such as a mean average precision: clusters
+// of examples are drawn with replacement, and both statistics get the same indices. Draws in which either is no number are
+// left out.
+func PairedStatistic(n int, clusters []int, seed uint64, a, b func(items []int) float64) Paired {
+	var below, above, draws float64
+	p := Paired{P: 1}
+	p.Difference = Bootstrap(n, clusters, seed, func(items []int) float64 {
+		difference := b(items) - a(items)
+		if draws++; math.IsNaN(difference) {
+			draws--
+		}
+		if difference <= 0 {
+			below++
+		}
+		if difference >= 0 {
+			above++
+		}
+		return difference
+	})
+	if n == 0 || math.IsNaN(p.Difference.Value) {
+		return p
+	}
+	if p.Difference.Value <= 0 { // the first call was of all examples and is no draw
+		below--
+	}
+	if p.Difference.Value >= 0 {
+		above--
+	}
+	p.P = min(1, 2*(min(below, above)+1)/draws)
+	return p
+}
+
 // McNemar is the two-sided p value of McNemar's test (1947) for onlyA examples that only the first model got right and
 // onlyB that only the second did: the exact binomial test, and from 2,000 discordant pairs its normal approximation with
 // continuity correction.

@@ -120,10 +120,19 @@ func MeanAveragePrecision(scores [][]float64, positive [][]bool, items []int) fl
 // MeanAveragePrecisionInterval is MeanAveragePrecision with a bootstrap interval over examples (over clusters of them where
 // clusters is not nil), widened as Metric.Widened says. Scores are sorted once; each draw is a pass over weights.
 func MeanAveragePrecisionInterval(scores [][]float64, positive [][]bool, clusters []int, seed uint64) Metric {
+	stat := MeanAveragePrecisionOf(scores, positive)
+	if stat == nil {
+		return Metric{N: len(scores)}
+	}
+	return Bootstrap(len(scores), clusters, seed, stat).Widened()
+}
+
+// MeanAveragePrecisionOf is MeanAveragePrecision as a function of the examples drawn, for many draws; nil where no example
+// has a class. It keeps a buffer: one call at a time.
+func MeanAveragePrecisionOf(scores [][]float64, positive [][]bool) func(items []int) float64 {
 	n := len(scores)
-	m := Metric{N: n}
 	if n == 0 {
-		return m
+		return nil
 	}
 	var curves []*curve
 	column, is := make([]float64, n), make([]bool, n)
@@ -136,10 +145,10 @@ func MeanAveragePrecisionInterval(scores [][]float64, positive [][]bool, cluster
 		}
 	}
 	if len(curves) == 0 {
-		return m
+		return nil
 	}
 	weights, inOrder := make([]float64, n), make([]float64, n)
-	return Bootstrap(n, clusters, seed, func(items []int) float64 {
+	return func(items []int) float64 {
 		clear(weights)
 		for _, i := range items {
 			weights[i]++
@@ -155,5 +164,5 @@ func MeanAveragePrecisionInterval(scores [][]float64, positive [][]bool, cluster
 			}
 		}
 		return sum / float64(present)
-	}).Widened()
+	}
 }

@@ -71,7 +71,7 @@ func Load(path string) (Predictor, File, error) {
 	}
 	var f File
 	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, File{}, fault.Userf("%s is not a probe file: %w", path, err)
+		return nil, File{}, fault.Userf("%s is not a probe file: %w", path, fault.JSON(err))
 	}
 	if f.Format != fileFormat || f.Version > fileVersion {
 		return nil, File{}, fault.Userf("%s: format %q version %d is not a probe that this program reads (%s, version %d)", path, f.Format, f.Version, fileFormat, fileVersion)

@@ -2,6 +2,7 @@
 package duration
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -23,6 +24,12 @@ const (
 	unitPercent  = "%"
 )
 
+// longest is far beyond any training in each unit, and leaves room to count steps, and examples, in 64 bits.
+var longest = map[string]float64{unitSteps: 1e11, unitExamples: 1e15, unitEpochs: 1e6, unitPercent: 100}
+
+// maxSteps is what any Duration comes to at most.
+const maxSteps = 1e11
+
 // Steps is a Duration of n optimiser steps.
 func Steps(n int64) Duration { return Duration{float64(n), unitSteps} }
 
@@ -43,8 +50,11 @@ func Parse(s string) (Duration, error) {
 	}
 	value, err := strconv.ParseFloat(number, 64)
 	known := unit == unitSteps || unit == unitExamples || unit == unitEpochs || unit == unitPercent
-	if err != nil || !known || value < 0 || math.IsInf(value, 0) || math.IsNaN(value) {
+	if err != nil && !errors.Is(err, strconv.ErrRange) || !known || !(value >= 0) {
 		return Duration{}, fmt.Errorf("%q is not a duration: write \"700 steps\", \"90000 examples\", \"10 epochs\" or \"5%%\"", s)
+	}
+	if most := longest[unit]; value > most {
+		return Duration{}, fmt.Errorf("%q is too long: at most %.0f%s", s, most, " "+unit)
 	}
 	return Duration{value, unit}, nil
 }
@@ -78,7 +88,8 @@ func (d Duration) IsPercent() bool { return d.unit == unitPercent }
 func (d Duration) IsZero() bool { return d.value == 0 }
 
 // ToSteps converts d, rounding up, so that a positive duration is at least one step. total is only needed for
-// percentages, rows (the data set's) only for epochs.
+// percentages, rows (the data set's) only for epochs. What rounding of binary fractions alone brings over a whole number
+// is no step: 7% of 100 steps are 7.
 func (d Duration) ToSteps(batch, rows, total int64) int64 {
 	var steps float64
 	switch d.unit {
@@ -91,5 +102,8 @@ func (d Duration) ToSteps(batch, rows, total int64) int64 {
 	case unitPercent:
 		steps = d.value / 100 * float64(total)
 	}
-	return int64(math.Ceil(steps))
+	if whole := math.Round(steps); whole > 0 && math.Abs(steps-whole) <= 1e-9*whole {
+		steps = whole
+	}
+	return int64(min(math.Ceil(steps), maxSteps))
 }

@@ -17,6 +17,10 @@ func TestDuration(t *testing.T) {
 		{"0.5 epochs", 4, ""},
 		{"5%", 35, ""},
 		{"0.01%", 1, ""},
+		{"7%", 49, ""}, // 49.000000000000007 in binary
+		{"0.7%", 5, ""},
+		{"100000000000 steps", 1e11, "1e+11 steps"},
+		{"1e15 examples", 1e11, "1e+15 examples"}, // 7.8e12: no more than can be counted
 		{"", 0, ""},
 	}
 	for _, test := range tests {
@@ -36,7 +40,7 @@ func TestDuration(t *testing.T) {
 			t.Errorf("%q prints as %q, want %q", test.text, d.String(), want)
 		}
 	}
-	for _, bad := range []string{"ten steps", "5 parsecs", "-1 steps", "inf steps", "NaN", "% 5", "steps"} {
+	for _, bad := range []string{"ten steps", "5 parsecs", "-1 steps", "inf steps", "NaN", "% 5", "steps", "1e30 steps", "1e400 steps", "1e12 epochs", "100.1%"} {
 		if d, err := Parse(bad); err == nil {
 			t.Errorf("%q was read as %v, want an error", bad, d)
 		}

@@ -19,16 +19,21 @@ import (
 type Map = map[string]any
 
 // Decode decodes a document into the struct v points to. name is for messages: a file's path, "-set lr=1".
-func Decode(name string, data []byte, v any) error {
-	if err := yaml.UnmarshalWithOptions(data, v, yaml.Strict()); err != nil {
-		return explain(name, err, v)
-	}
+func Decode(name string, data []byte, v any) (err error) {
+	defer func() {
+		if r := recover(); r != nil { // of the decoder, over a document that it did not expect
+			err = fault.Userf("%s: cannot be read: %v", name, r)
+		}
+	}()
 	var tree any
 	if err := yaml.Unmarshal(data, &tree); err != nil {
 		return explain(name, err, v)
 	}
-	if err := checkWhole("", tree, reflect.TypeOf(v)); err != nil {
+	if err := checkNumbers("", tree, reflect.TypeOf(v)); err != nil {
 		return fault.Userf("%s: %w", name, err)
+	}
+	if err := yaml.UnmarshalWithOptions(data, v, yaml.Strict()); err != nil {
+		return explain(name, err, v)
 	}
 	return nil
 }

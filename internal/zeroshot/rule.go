@@ -176,7 +176,7 @@ func ReadRule(path string) (*Rule, error) {
 	}
 	var r Rule
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fault.Userf("%s is not a rule file: %w", path, err)
+		return nil, fault.Userf("%s is not a rule file: %w", path, fault.JSON(err))
 	}
 	if err := r.Validate(); err != nil {
 		return nil, fault.Userf("%s: %w", path, err)

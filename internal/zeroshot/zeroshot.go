@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"tandem/internal/fault"
 )
 
 // TextEncoder returns a row of length 1 for each text.
@@ -36,7 +38,7 @@ func Prompt(template, word string) string {
 func CheckTemplates(templates []string) error {
 	for _, t := range templates {
 		if !strings.Contains(t, "{}") && !strings.Contains(t, "{c}") {
-			return fmt.Errorf("template %q has no hole: write {} where the class name goes", t)
+			return fault.Userf("template %q has no hole: write {} where the class name goes", t)
 		}
 	}
 	return nil

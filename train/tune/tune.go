@@ -81,7 +81,7 @@ func (c Config) WithDefaults() Config {
 // Validate reports the first thing that is wrong, naming the field.
 func (c Config) Validate() error {
 	switch {
-	case c.LayerDecay < 0 || c.LayerDecay > 1:
+	case !(c.LayerDecay >= 0 && c.LayerDecay <= 1):
 		return fmt.Errorf("tune.layer_decay must lie in (0, 1], not %g", c.LayerDecay)
 	case c.Only != "" && c.Only != OnlyNorms && c.Only != OnlyProjections:
 		return fmt.Errorf("tune.only %q is unknown: use norms or projections", c.Only)
@@ -98,11 +98,11 @@ func (c Config) Validate() error {
 	}
 	if l := c.LoRA; l != nil {
 		switch {
-		case l.Rank < 1:
-			return fmt.Errorf("tune.lora.rank must be at least 1, not %d", l.Rank)
-		case l.Alpha <= 0:
-			return fmt.Errorf("tune.lora.alpha must be positive, not %g", l.Alpha)
-		case l.Dropout < 0 || l.Dropout >= 1:
+		case l.Rank < 1 || l.Rank > maxRank:
+			return fmt.Errorf("tune.lora.rank must lie in 1 … %d, not %d", maxRank, l.Rank)
+		case !(l.Alpha > 0 && l.Alpha <= maxAlpha):
+			return fmt.Errorf("tune.lora.alpha must lie in (0, %g], not %g", maxAlpha, l.Alpha)
+		case !(l.Dropout >= 0 && l.Dropout < 1):
 			return fmt.Errorf("tune.lora.dropout must lie in [0, 1), not %g", l.Dropout)
 		}
 		for _, pattern := range l.Targets {
@@ -113,6 +113,12 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
+
+// Bounds of adapters, far beyond use.
+const (
+	maxRank  = 1 << 16
+	maxAlpha = 1e6
+)
 
 // group is a part of a tower that is frozen or slowed down as one: path patterns, and how many groups lie between it
 // and the tower's output.

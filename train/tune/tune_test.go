@@ -121,7 +121,7 @@ func TestRefusals(t *testing.T) {
 		"exclude each other":                     {Only: OnlyNorms, LoRA: &LoRA{Rank: 1}},
 		"lock_text.unlocked_groups must not":     {LockText: &Lock{-1}},
 		"the tower has only 4 groups":            {LockImage: &Lock{4}},
-		"lora.rank must be at least 1":           {LoRA: &LoRA{}},
+		"lora.rank must lie in 1":           {LoRA: &LoRA{}},
 		"lora.dropout must lie":                  {LoRA: &LoRA{Rank: 1, Dropout: 1}},
 		"meets visual/ln_pre/gain, which cannot": {LoRA: &LoRA{Rank: 1, Targets: []string{"visual/ln_pre/*"}}},
 		"meets no parameter":                     {LoRA: &LoRA{Rank: 1, Targets: []string{"audio/**"}}},
