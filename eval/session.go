@@ -70,7 +70,9 @@ func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, erro
 	if err != nil {
 		return Result{}, fault.User(err)
 	}
-	result.Inputs.LeftOut = leftOut(set)
+	if task.Probe == "" { // what is generated has no set
+		result.Inputs.LeftOut = leftOut(set)
+	}
 	switch task.Kind {
 	case Retrieval:
 		result.Retrieval, err = s.retrieve(ctx, task, set, &result.Inputs)
