@@ -157,6 +157,9 @@ func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inpu
 	if err := errors.Join(checkLabel(task, e.Examples), checkCluster(task, e.Examples)); err != nil {
 		return nil, nil, err
 	}
+	if err := checkMeasured(task, e.Examples, len(e.Examples), nil); err != nil {
+		return nil, nil, err
+	}
 	classes, err := classesOf(task, e, classWords(set, task.Label))
 	if err != nil {
 		return nil, nil, err
