@@ -6,6 +6,7 @@ import (
 
 	"tandem/eval/bias"
 	"tandem/eval/record"
+	"tandem/internal/fault"
 )
 
 // AssociationResult is an association test between two sets of images and two sets of words.
@@ -50,6 +51,9 @@ func (s *Session) association(ctx context.Context, task Task, set Dataset, in *I
 			r.Records = append(r.Records, rec)
 		}
 		r.Images[i] = len(images[i])
+	}
+	if r.Images[0] < 2 || r.Images[1] < 2 {
+		return nil, fault.Userf("nothing was measured: x has %s and y %d, and both need 2%s", plural(r.Images[0], "image"), r.Images[1], inBrackets(SkippedWords(r.Skipped)))
 	}
 	in.seal()
 	words := [2][][]float32{}

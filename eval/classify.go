@@ -86,6 +86,9 @@ func (s *Session) classification(ctx context.Context, task Task, set Dataset, in
 		return nil, err
 	}
 	answers := score(c, task, e)
+	if err := checkMeasured(task, e.Examples, answers.Len(), answers.skipped); err != nil {
+		return nil, err
+	}
 	r := answers.result()
 	if err := s.doubts(ctx, task, set, c, answers, r, in); err != nil {
 		return nil, err
@@ -129,7 +132,7 @@ func score(c *zeroshot.Classifier, task Task, e *Embedded) *answers {
 		case label == "":
 			reason = "no label"
 		case !ok:
-			reason = "label is no class"
+			reason = notClass
 		case e.Rows[i] == nil:
 			reason = "image: " + e.Reasons[i]
 		}

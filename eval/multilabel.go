@@ -2,6 +2,7 @@ package eval
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"tandem/eval/metrics"
@@ -97,6 +98,16 @@ func (s *Session) multiLabel(ctx context.Context, task Task, set Dataset, in *In
 		}
 		scores, positive, kept = append(scores, row), append(positive, is), append(kept, example)
 		r.Records = append(r.Records, multiLabelRecord(task, example, c, sims))
+	}
+	some := 0
+	for _, is := range positive {
+		some += count(slices.Contains(is, true))
+	}
+	if some == 0 && len(kept) > 0 { // every precision would be that of nothing
+		r.Skipped[notClass] = len(kept)
+	}
+	if err := checkMeasured(task, e.Examples, some, r.Skipped); err != nil {
+		return nil, err
 	}
 	r.measure(scores, positive, clustersOf(task.Cluster, kept), s.o.Seed)
 	return r, nil

@@ -170,7 +170,7 @@ func probeSetOf(task Task, classes []Class, e *Embedded, skipped map[string]int,
 		case label == "":
 			skipped["no label"]++
 		case !ok:
-			skipped["label is no class"]++
+			skipped[notClass]++
 		case e.Rows[i] == nil:
 			skipped["image: "+e.Reasons[i]]++
 		default:

@@ -88,6 +88,9 @@ func (s *Session) retrieve(ctx context.Context, task Task, set Dataset, in *Inpu
 	if n := result.Skipped["no match value"]; n > 0 && len(pool.images) == 0 {
 		return nil, fault.Userf("match: no example has a value in column %q, which says what belongs together; the columns are %s", task.Match, columnNames(e.Examples))
 	}
+	if err := checkMeasured(task, e.Examples, len(pool.images), result.Skipped); err != nil {
+		return nil, err
+	}
 	rows, err := s.enc.EncodeTexts(ctx, pool.texts)
 	if err != nil {
 		return nil, err

@@ -7,7 +7,6 @@ import (
 
 	"tandem/data/shapes"
 	"tandem/eval/record"
-	"tandem/internal/fault"
 	"tandem/internal/zeroshot"
 )
 
@@ -87,6 +86,9 @@ func (s *Session) choose(ctx context.Context, task Task, set Dataset, e *Embedde
 			kept, starts = append(kept, i), append(starts, len(texts))
 			texts = append(append(texts, example.Captions[0]), wrong...)
 		}
+	}
+	if err := checkMeasured(task, e.Examples, len(kept), r.Skipped); err != nil {
+		return nil, err
 	}
 	rows, err := s.encodeDistinct(ctx, texts)
 	if err != nil {
@@ -232,7 +234,9 @@ func (s *Session) pairs(ctx context.Context, task Task, e *Embedded) (*Selection
 		r.Records = append(r.Records, rec)
 	}
 	if len(first) == 0 {
-		return nil, fault.Userf("no two examples share a value of column %q", task.Pairs)
+		if err := checkMeasured(task, e.Examples, 0, r.Skipped); err != nil {
+			return nil, fmt.Errorf("pairs: no two examples share a value of column %q: %w", task.Pairs, err)
+		}
 	}
 	r.Metrics = map[string]Metric{}
 	for name, chance := range map[string]float64{TextScore: 1.0 / 4, ImageScore: 1.0 / 4, GroupScore: 1.0 / 6} {

@@ -66,8 +66,13 @@ func Run(ctx context.Context, enc Encoder, task Task, set Dataset) (Result, erro
 // Run evaluates a task on the data set that its data and split name.
 func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, error) {
 	result := Result{Task: task, Inputs: inputsOf(task)}
-	result.Inputs.LeftOut = leftOut(set)
-	var err error
+	err := task.Validate()
+	if err != nil {
+		return Result{}, fault.User(err)
+	}
+	if task.Probe == "" { // what is generated has no set
+		result.Inputs.LeftOut = leftOut(set)
+	}
 	switch task.Kind {
 	case Retrieval:
 		result.Retrieval, err = s.retrieve(ctx, task, set, &result.Inputs)
@@ -82,6 +87,9 @@ func (s *Session) Run(ctx context.Context, task Task, set Dataset) (Result, erro
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("task %s: %w", task.Name, err)
+	}
+	if _, ok := result.Metrics()[task.Metric]; task.Metric != "" && !ok { // of all metrics only top-5 is not always there
+		return Result{}, fault.Userf("task %s: metric %s is for more than %d classes, and there are %d", task.Name, task.Metric, topAnswers, len(result.classNames()))
 	}
 	result.Warnings = result.warnings()
 	return result, nil
@@ -147,6 +155,9 @@ func (s *Session) labelled(ctx context.Context, task Task, set Dataset, in *Inpu
 		return nil, nil, err
 	}
 	if err := errors.Join(checkLabel(task, e.Examples), checkCluster(task, e.Examples)); err != nil {
+		return nil, nil, err
+	}
+	if err := checkMeasured(task, e.Examples, len(e.Examples), nil); err != nil {
 		return nil, nil, err
 	}
 	classes, err := classesOf(task, e, classWords(set, task.Label))

@@ -302,11 +302,49 @@ func TestBadTasks(t *testing.T) {
 		"metric \"acc9\"":     {Name: "t", Data: "d", Label: "c", Metric: "acc9"},
 		"positions 1 and 3":   {Name: "t", Data: "d", Label: "c", Classes: []Class{{Name: "green"}, {Name: "red"}, {Name: "green"}}},
 		"at position 2 has":   {Name: "t", Data: "d", Label: "c", Classes: []Class{{Name: "green"}, {}}},
+		"probe: generated":    {Name: "t", Data: "shapes", Label: "name", Probe: "count"},
+		"probe \"luck\"":      {Name: "t", Data: "shapes", Kind: Selection, Probe: "luck"},
+		"count: -5":           {Name: "t", Data: "shapes", Kind: Selection, Probe: "count", Count: -5},
+		"there is no probe":   {Name: "t", Data: "shapes", Kind: Selection, Wrong: []string{"lie"}, Count: 5},
+		"needs one of wrong":  {Name: "t", Data: "shapes", Kind: Selection, Wrong: []string{"lie"}, Probe: "count"},
+		"metric \"nosuch\"":   {Name: "t", Data: "d", Label: "c", Metric: "nosuch"},
+		"own: text_score":     {Name: "t", Data: "d", Kind: Selection, Pairs: "p", Metric: "chosen"},
 		"match and attribute": {Name: "t", Data: "d", Label: "c", Counterfactual: &Counterfactual{Match: "x"}},
 	} {
 		if err := task.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
+		if _, err := Run(context.Background(), fakeEncoder{10}, task, nil); err == nil || !fault.IsUser(err) {
+			t.Errorf("running it: %v", err)
+		}
+	}
+}
+
+// TestMetricsOfKinds: the names that a task's metric may have are those that its result has.
+func TestMetricsOfKinds(t *testing.T) {
+	set := bigSet(3)
+	for i := range set {
+		set[i].Labels["lie"], set[i].Labels["pair"] = "a "+colours[(i+1)%3]+" lie", fmt.Sprint(i/2)
+	}
+	for _, task := range []Task{
+		{Kind: Classification, Label: "colour"}, {Kind: MultiLabel, Label: "colour"}, {Kind: Retrieval}, {Kind: Selection, Wrong: []string{"lie"}}, {Kind: Selection, Pairs: "pair"},
+	} {
+		task.Name, task.Data = "t", "d"
+		r := runTask(t, task, set, Options{})
+		for _, m := range r.Ordered() {
+			if !slices.Contains(task.MetricNames(), m.Name) {
+				t.Errorf("%s has %s, which a task cannot name", task.Kind, m.Name)
+			}
+		}
+		for _, name := range task.MetricNames() {
+			if _, ok := r.Metrics()[name]; !ok && name != Acc5 {
+				t.Errorf("a %s may name %s and has no such number", task.Kind, name)
+			}
+		}
+	}
+	task := Task{Name: "t", Data: "d", Label: "colour", Metric: Acc5}
+	if _, err := Run(context.Background(), fakeEncoder{10}, task, set); err == nil || !fault.IsUser(err) || !strings.Contains(err.Error(), "more than 5 classes") {
+		t.Errorf("top-5 of three classes: %v", err)
 	}
 }
 

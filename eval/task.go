@@ -1,10 +1,12 @@
 package eval
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
+	"tandem/data/shapes"
 	"tandem/eval/doubt"
 	"tandem/internal/zeroshot"
 )
@@ -169,13 +171,35 @@ func (t Task) validateParts() error {
 			return fmt.Errorf("association: two sets of images (x and y: where, only or except) and two of words (a and b) are needed")
 		}
 	}
-	if t.Kind == Selection {
-		if ways := len(t.Wrong) + len(t.Pairs) + len(t.Probe); ways == 0 || t.Pairs != "" && len(t.Wrong) > 0 {
-			return fmt.Errorf("a selection needs one of wrong (columns with false captions), pairs (a column that two examples share) and probe")
-		}
+	if err := t.validateSelection(); err != nil {
+		return err
 	}
 	return zeroshot.CheckTemplates(t.Templates)
 }
+
+// validateSelection checks what makes a selection, and that nothing else has it.
+func (t Task) validateSelection() error {
+	ways := 0
+	for _, set := range []bool{len(t.Wrong) > 0, t.Pairs != "", t.Probe != ""} {
+		ways += count(set)
+	}
+	switch {
+	case t.Probe != "" && t.Kind != Selection:
+		return fmt.Errorf("probe: generated captions are for kind %s, this is a %s", Selection, cmp.Or(t.Kind, Classification))
+	case t.Probe != "" && !slices.Contains(shapes.ProbeKinds(), t.Probe):
+		return fmt.Errorf("probe %q is unknown: use %s", t.Probe, strings.Join(shapes.ProbeKinds(), ", "))
+	case t.Count < 0 || t.Count > maxProbes:
+		return fmt.Errorf("count: %d is no number of pictures: use 1 to %d", t.Count, maxProbes)
+	case t.Count > 0 && t.Probe == "":
+		return fmt.Errorf("count is the number of pictures that a probe generates, and there is no probe: choose examples with where, only and except")
+	case t.Kind == Selection && ways != 1:
+		return fmt.Errorf("a selection needs one of wrong (columns with false captions), pairs (a column that two examples share) and probe")
+	}
+	return nil
+}
+
+// maxProbes bounds the pictures that a probe generates.
+const maxProbes = 1_000_000
 
 // MetricNames are the metrics that the task's results have, the first one the headline unless Metric names another. Acc5 is
 // among them where the number of classes is not known.

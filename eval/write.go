@@ -131,7 +131,7 @@ func (r *Report) WriteBias(w io.Writer) error {
 	b.WriteString("\n## What was not tested\n\n")
 	for _, item := range []struct{ key, words string }{
 		{"groups", "- Gaps between groups: no task named metadata columns under `groups`. Whether the model serves all groups equally well is unknown."},
-		{"counterfactual", "- Counterfactual pairs: no task named pairs of pictures that differ in one attribute alone."},
+		{"counterfactual", "- Counterfactual pairs: no task named pairs of pictures that differ in one attribute alone, or it had none."},
 		{"association", "- Association between groups of pictures and words: no task of kind `association` was run."},
 		{"selection", "- Fine detail (counting, position, colour binding, negation, text in the picture): no task of kind `selection` was run; the built-in suite `fine-detail` does."},
 		{"unknown", "- Answers where nothing fits: no task named out-of-set images under `unknown`."},
@@ -158,7 +158,9 @@ func (r Result) biasWords(b *strings.Builder, tested map[string]bool) {
 				g.Column, len(g.Groups), g.Worst, g.Best, 100*g.Gap.Value, gapRange(g), gapVerdict(g))
 			fmt.Fprintf(b, "%s\n", missingWords(g.Missing, g.Rest))
 		}
-		if f := c.Counterfactual; f != nil {
+		if f := c.Counterfactual; f != nil && f.Sets == 0 {
+			fmt.Fprintf(b, "No two pictures share `%s` and differ in `%s`: nothing was compared.\n\n", f.Match, f.Attribute)
+		} else if f != nil {
 			tested["counterfactual"] = true
 			fmt.Fprintf(b, "%d sets of pictures share `%s` and differ in `%s`. In %.1f %% of their pairs (95 %% interval %.1f to %.1f) the answer changes with it; in %.1f %% one is right and the other wrong.\n\n",
 				f.Sets, f.Match, f.Attribute, 100*f.Flipped.Value, 100*f.Flipped.Low, 100*f.Flipped.High, 100*f.RightToWrong.Value)
@@ -173,7 +175,7 @@ func (r Result) biasWords(b *strings.Builder, tested map[string]bool) {
 		fmt.Fprintf(b, "Pictures of %s lie nearer to %s than to %s by an effect of %.2f (95 %% interval %.2f to %.2f; 0 is none, 2 the most) compared with pictures of %s; p = %.4f by permutation, one-sided: it is the probability of leaning this way as much by chance, and near 1 where pictures lean the other way.\n\n",
 			a.NameX, a.NameA, a.NameB, a.Effect.Value, a.Effect.Low, a.Effect.High, a.NameY, a.P)
 	}
-	if s := r.Selection; s != nil {
+	if s := r.Selection; s != nil && r.Headline().N > 0 {
 		tested["selection"] = true
 		for _, m := range r.Ordered() {
 			verdict := "better than guessing"
